@@ -1,0 +1,35 @@
+"""Read arrays out of ZIP and NPZ archives, fast.
+
+The archive's directory is parsed once into flat arrays, members are inflated where they will be used,
+and the unit of work is a batch.
+
+>>> import fastzip
+>>> npz = fastzip.load("training.npz")        # doctest: +SKIP
+>>> batch = npz.fetch(["ix-000007", "ix-000001"])  # doctest: +SKIP
+"""
+
+from importlib.metadata import version as _version
+
+from fastzip._codecs import engines
+from fastzip._fetch import trim
+from fastzip._npy import ArraySpec
+from fastzip._threads import get_num_threads, set_num_threads
+from fastzip.errors import BadZipFile, CRCError, TruncatedError, UnsupportedError
+from fastzip.npz import NpzFile, load
+
+__version__ = _version("fastzip-reader")
+
+__all__ = [
+    "ArraySpec",
+    "BadZipFile",
+    "CRCError",
+    "NpzFile",
+    "TruncatedError",
+    "UnsupportedError",
+    "__version__",
+    "engines",
+    "get_num_threads",
+    "load",
+    "set_num_threads",
+    "trim",
+]

@@ -1,0 +1,208 @@
+"""Binds the inflate engines when fastzip is imported, and says which are in use.
+
+zlib-ng is required: its wheel's extension module exports zlib-ng's own C functions, which are looked
+up through the module's handle, so a build that is linked against a shared libz-ng is found as well.
+An engine is used only after it has inflated a stream and computed a CRC as the standard library does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Sequence
+from typing import TypedDict
+
+from fastzip import _core
+
+__all__ = ["engines"]
+
+_ZLIB_NG = (
+    "zng_inflateInit2_",
+    "zng_inflate",
+    "zng_inflateReset",
+    "zng_inflateEnd",
+    "zng_crc32_z",
+)
+_LIBDEFLATE = (
+    "libdeflate_alloc_decompressor",
+    "libdeflate_free_decompressor",
+    "libdeflate_deflate_decompress_ex",
+    "libdeflate_crc32",
+)
+
+
+class EngineInfo(TypedDict):
+    """One engine: is it usable, from where, and if not, why."""
+
+    available: bool
+    version: str | None
+    source: str
+
+
+class EnginesInfo(TypedDict):
+    """What `engines` returns."""
+
+    inflate: str
+    crc32: str
+    forced: str | None
+    zlib_ng: EngineInfo
+    libdeflate: EngineInfo
+
+
+def _missing(reason: object) -> EngineInfo:
+    return {"available": False, "version": None, "source": str(reason)}
+
+
+def _addresses(library: ctypes.CDLL, names: Sequence[str]) -> list[int]:
+    found = []
+    for name in names:
+        address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+        if not address:
+            raise ImportError(f"{name} has no address")
+        found.append(address)
+    return found
+
+
+def _proves_itself() -> bool:
+    """Does the engine in use inflate a stream with dynamic Huffman codes, and refuse a broken one?"""
+    text = b"".join(b"%d%s" % (i * i % 97, b"fastzip" if i % 3 else b"npz") for i in range(60))
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    stream = packer.compress(text) + packer.flush()
+    return (
+        _core.inflate(stream, len(text)) == text
+        and isinstance(_core.inflate(stream[:-1], len(text)), int)
+        and isinstance(_core.inflate(stream, len(text) - 1), int)
+        and _core.crc32(text) == zlib.crc32(text)
+    )
+
+
+def _bind(version: str, source: str, addresses: Sequence[int]) -> EngineInfo:
+    """Try the zlib-ng with these functions; leave none bound if it doesn't prove itself."""
+    if version.split(".")[0] != "2":
+        return _missing(f"{source}: version {version!r}; fastzip knows the stream layout of 2.x")
+    _core.use_engine(False)
+    if _core.bind_zlib_ng(*addresses) and _proves_itself():
+        return {"available": True, "version": version, "source": source}
+    _core.bind_zlib_ng(0, 0, 0, 0, 0)
+    return _missing(f"{source}: zlib-ng {version} failed its proof")
+
+
+def _bind_library(open_library: Callable[[], tuple[ctypes.CDLL, str]]) -> EngineInfo:
+    try:
+        library, source = open_library()
+        version_of = library.zlibng_version
+        version_of.restype = ctypes.c_char_p
+        return _bind(version_of().decode(), source, _addresses(library, _ZLIB_NG))
+    except (ImportError, OSError, AttributeError) as exc:
+        return _missing(exc)
+
+
+def _wheel() -> tuple[ctypes.CDLL, str]:
+    module = importlib.import_module("zlib_ng.zlib_ng")
+    if module.__file__ is None:
+        raise ImportError("zlib_ng.zlib_ng has no file")
+    return ctypes.CDLL(module.__file__), "the zlib-ng package"
+
+
+def _system() -> tuple[ctypes.CDLL, str]:
+    return ctypes.CDLL("libz-ng.so.2"), "libz-ng.so.2"
+
+
+def _bind_zlib_ng() -> EngineInfo:
+    linked = _core.linked_zlib_ng()
+    if linked is not None:
+        version, addresses = linked
+        return _bind(version, "linked when fastzip was built", addresses)
+    tried = []
+    for opener in (_wheel, _system):
+        info = _bind_library(opener)
+        if info["available"]:
+            return info
+        tried.append(info["source"])
+    return _missing("; ".join(tried))
+
+
+def _bind_libdeflate() -> EngineInfo:
+    try:
+        package = importlib.import_module("deflate")
+        module = importlib.import_module("deflate._deflate")
+        if module.__file__ is None:
+            raise ImportError("deflate._deflate has no file")
+        addresses = _addresses(ctypes.CDLL(module.__file__), _LIBDEFLATE)
+    except (ImportError, OSError, AttributeError) as exc:
+        return _missing(exc)
+    _core.bind_libdeflate(*addresses)
+    _core.use_engine(True)
+    if not _proves_itself():
+        _core.use_engine(False)
+        return _missing("libdeflate failed its proof")
+    version = getattr(package, "__version__", None)
+    return {"available": True, "version": version, "source": "the deflate package"}
+
+
+def _choose() -> EnginesInfo:
+    forced = os.environ.get("FASTZIP_ENGINE") or None
+    if forced not in (None, "zlib-ng", "libdeflate"):
+        raise ImportError(f"FASTZIP_ENGINE is {forced!r}; it may be zlib-ng or libdeflate")
+    zlib_ng = _bind_zlib_ng()
+    if forced == "zlib-ng" and zlib_ng["available"]:
+        libdeflate = _missing("FASTZIP_ENGINE is zlib-ng")
+    else:
+        libdeflate = _bind_libdeflate()
+    if forced == "zlib-ng" and not zlib_ng["available"]:
+        raise ImportError(f"FASTZIP_ENGINE is zlib-ng, but: {zlib_ng['source']}")
+    if forced == "libdeflate" and not libdeflate["available"]:
+        raise ImportError(
+            f"FASTZIP_ENGINE is libdeflate, but: {libdeflate['source']}; "
+            "pip install 'fastzip-reader[libdeflate]'"
+        )
+    if not zlib_ng["available"]:
+        if not libdeflate["available"]:
+            raise ImportError(
+                f"fastzip needs zlib-ng: {zlib_ng['source']}; pip install --force-reinstall zlib-ng"
+            )
+        warnings.warn(
+            f"fastzip found no usable zlib-ng ({zlib_ng['source']}) and uses libdeflate alone",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    whole = "libdeflate" if libdeflate["available"] else "zlib-ng"
+    _core.use_engine(whole == "libdeflate")
+    return {
+        "inflate": whole,
+        "crc32": whole,
+        "forced": forced,
+        "zlib_ng": zlib_ng,
+        "libdeflate": libdeflate,
+    }
+
+
+_IN_USE = _choose()
+
+
+def engines() -> EnginesInfo:
+    """Tell which inflate engines are there, and which one is in use.
+
+    Returns
+    -------
+    dict
+        ``inflate``: the engine for whole members, ``"libdeflate"`` where it is installed and
+        ``"zlib-ng"`` otherwise; ``crc32``: the engine for checksums; ``forced``: what the environment
+        variable ``FASTZIP_ENGINE`` asked for when fastzip was imported; ``zlib_ng`` and
+        ``libdeflate``: for each, ``available``, ``version`` and ``source`` (where it comes from, or
+        why it isn't there). zlib-ng has the last word on what another engine refuses.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> fastzip.engines()["inflate"] in ("zlib-ng", "libdeflate")
+    True
+    """
+    return {
+        **_IN_USE,
+        "zlib_ng": _IN_USE["zlib_ng"].copy(),
+        "libdeflate": _IN_USE["libdeflate"].copy(),
+    }

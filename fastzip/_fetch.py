@@ -1,0 +1,364 @@
+"""Batches: keys to positions, positions to jobs, jobs to the rows of one array.
+
+The native workers take members whose .npy header is, byte for byte, the first one's. What is left goes
+round again with the header of the first that is left, converted if its order or byte order differ.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fastzip import _core, _threads, errors
+from fastzip._member import Reader
+from fastzip._npy import Header
+from fastzip.index import Index
+
+OTHER_HEADER: Final = _core.STATUS_CODES.index("other_header")
+_ROUNDS: Final = 8
+"""After so many kinds of headers in one batch its members are read one at a time."""
+_WORTH_A_THREAD: Final = 65536
+"""Bytes: waking a thread takes as long as inflating some of them."""
+_CONVERTED: Final = 8 << 20
+"""Bytes that are held twice at a time while members are converted."""
+
+Positions = npt.NDArray[np.int64]
+
+
+def resolve(index: Index, keys: Any) -> Positions:
+    """Names, positions, a slice or a boolean mask, as positions."""
+    n = len(index)
+    if isinstance(keys, (str, bytes)) or (not isinstance(keys, slice) and not _iterable(keys)):
+        raise TypeError(
+            f"fetch takes a list of keys, not {type(keys).__name__}; for one member: fetch([key])"
+        )
+    if isinstance(keys, slice):
+        return np.arange(*keys.indices(n), dtype=np.int64)
+    if not isinstance(keys, (list, tuple, range)):
+        keys = keys if hasattr(keys, "__array__") else list(keys)
+    if isinstance(keys, (list, tuple)):
+        if not keys:
+            return np.empty(0, np.int64)
+        if isinstance(keys[0], str):
+            return _by_name(index, list(keys))
+        if any(isinstance(key, str) for key in keys):
+            return np.concatenate([resolve(index, [key]) for key in keys])
+    array = np.asarray(keys)
+    if array.ndim != 1:
+        raise TypeError(f"keys must be one-dimensional, not of shape {array.shape}")
+    if array.dtype.kind == "b":
+        if len(array) != n:
+            raise IndexError(f"the boolean mask has {len(array)} elements for {n} members")
+        return np.flatnonzero(array)
+    if array.dtype.kind in "UT" or (array.dtype == object and isinstance(array[0], str)):
+        return _by_name(index, array.tolist())
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"keys must be names, positions or a boolean mask, not {array.dtype}")
+    if array.dtype.kind == "u" and len(array) and array.max() >= 1 << 63:
+        raise _out_of_range(int(array.max()), n)
+    positions = array.astype(np.int64)  # a copy: negative ones are replaced
+    if len(positions):
+        low, high = positions.min(), positions.max()
+        if low < -n or high >= n:
+            raise _out_of_range(int(low if low < -n else high), n)
+        if low < 0:
+            positions[positions < 0] += n
+    return positions
+
+
+def _iterable(keys: Any) -> bool:
+    return isinstance(keys, Iterable) and getattr(keys, "ndim", 1) != 0
+
+
+def _out_of_range(position: int, n: int) -> IndexError:
+    return IndexError(f"position {position} is out of range for an archive of {n} members")
+
+
+def _by_name(index: Index, keys: list[Any]) -> Positions:
+    if not all(isinstance(key, str) for key in keys):
+        return np.concatenate([resolve(index, [key]) for key in keys])
+    positions = np.empty(len(keys), np.int64)
+    unknown = index.directory.find_keys(keys, positions)
+    if unknown >= 0:
+        raise KeyError(f"{keys[unknown]} is not a file in the archive")
+    return positions
+
+
+def _matches(header: Header, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return header.spec.shape == shape and header.spec.dtype.newbyteorder("=") == dtype
+
+
+def _is_direct(header: Header) -> bool:
+    """Is the payload, byte for byte, a row of the batch?"""
+    spec = header.spec
+    one_order = not spec.fortran_order or sum(n != 1 for n in spec.shape) <= 1
+    return header.plain and spec.dtype.isnative and one_order
+
+
+def _describe(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    return f"{dtype} of shape {shape}"
+
+
+class _Batch:
+    """One call of fetch."""
+
+    def __init__(self, reader: Reader, keys: Any, threads: int, max_header_size: int) -> None:
+        self.reader = reader
+        self.max_header_size = max_header_size
+        self.threads = threads
+        self.positions = resolve(reader.index, keys)
+        self.main = threading.current_thread() is threading.main_thread()
+        self.failed: dict[int, Exception] = {}
+
+    def header(self, position: int) -> Header:
+        """The header of a member that can be a row of a batch."""
+        header = self.reader.header(position, self.max_header_size)
+        if header is None:
+            raise self.refusal(position, "not an array, so it can't be a row of a batch", "no_array")
+        if header.spec.dtype.hasobject:
+            raise self.refusal(
+                position, "an array of Python objects, which can't be fetched", "object_dtype"
+            )
+        if header.spec.dtype.subdtype is not None or header.spec.dtype.kind == "T":
+            raise self.refusal(
+                position, f"an array of {header.spec.dtype}, which can't be fetched", "dtype"
+            )
+        return header
+
+    def refusal(self, position: int, what: str, code: str) -> Exception:
+        index = self.reader.index
+        name = index.name(position)
+        exc = ValueError(f"{errors.place(index.where, name)}: the member is {what}")
+        refusal: Exception = errors.locate(exc, code, index.where, name)
+        return refusal
+
+    def fill(self, header: Header, out: npt.NDArray[Any]) -> None:
+        """Fill every row, or raise what is wrong with the first member that failed."""
+        shape, dtype = out.shape[1:], out.dtype
+        left = np.arange(len(self.positions))
+        for round_ in range(_ROUNDS):
+            if _is_direct(header):
+                left = self.direct(header, left if round_ else None, out)
+            else:
+                left = self.converted(header, left, out)
+            if not len(left) or self.failed_before(left[0]):
+                break
+            try:
+                header = self.header(int(self.positions[left[0]]))
+                self.check(header, int(left[0]), shape, dtype)
+            except Exception as exc:
+                self.failed[int(left[0])] = exc
+                break
+        else:
+            self.one_by_one(left, out)
+        if self.failed:
+            raise self.first_failure()
+
+    def failed_before(self, job: int) -> bool:
+        return bool(self.failed) and min(self.failed) < job
+
+    def check(
+        self, header: Header, job: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        """Is this member like the others?"""
+        if not _matches(header, shape, dtype):
+            first = self.reader.index.name(int(self.positions[0]))
+            native = header.spec.dtype.newbyteorder("=")
+            raise self.refusal(
+                int(self.positions[job]),
+                f"{_describe(header.spec.shape, native)}, and {first} is {_describe(shape, dtype)}; "
+                "the members of a batch must be alike",
+                "unlike",
+            )
+
+    def native(
+        self, header: Header, jobs: npt.NDArray[Any] | None, rows: npt.NDArray[Any] | None,
+        out: npt.NDArray[Any],
+    ) -> npt.NDArray[np.int32]:
+        """Have the workers fill out[rows] with the members of these jobs; their statuses."""
+        positions = self.positions if jobs is None else self.positions[jobs]
+        statuses = np.empty(len(positions), np.int32)
+        threads = min(self.threads, max(1, len(positions) * header.nbytes // _WORTH_A_THREAD))
+        _core.fetch(
+            self.reader.source,
+            self.reader.directory,
+            positions,
+            rows,
+            _as_bytes(out),
+            header.raw,
+            threads,
+            self.reader.verify,
+            self.main,
+            statuses,
+        )
+        return statuses
+
+    def direct(
+        self, header: Header, jobs: npt.NDArray[Any] | None, out: npt.NDArray[Any]
+    ) -> npt.NDArray[Any]:
+        """Inflate members with this header into their rows; the jobs whose header is another."""
+        statuses = self.native(header, jobs, jobs, out)
+        if not statuses.any():
+            return np.empty(0, np.int64)
+        return self.sort_out(statuses, np.arange(len(statuses)) if jobs is None else jobs)
+
+    def sort_out(
+        self, statuses: npt.NDArray[np.int32], jobs: npt.NDArray[Any]
+    ) -> npt.NDArray[Any]:
+        """Note the failures; the jobs whose member has another header."""
+        index = self.reader.index
+        for k in np.flatnonzero(statuses):
+            if statuses[k] != OTHER_HEADER:
+                job = int(jobs[k])
+                self.failed[job] = index.error(int(statuses[k]), int(self.positions[job]))
+        other: npt.NDArray[Any] = jobs[statuses == OTHER_HEADER]
+        return other
+
+    def converted(
+        self, header: Header, jobs: npt.NDArray[Any], out: npt.NDArray[Any]
+    ) -> npt.NDArray[Any]:
+        """The same for Fortran order and the other byte order, by way of a piece of memory."""
+        spec = header.spec
+        if not header.plain:
+            self.one_by_one(jobs, out)
+            return np.empty(0, np.int64)
+        others = []
+        step = max(1, _CONVERTED // max(1, header.nbytes))
+        shape = spec.shape[::-1] if spec.fortran_order else spec.shape
+        axes = range(len(shape), 0, -1) if spec.fortran_order else range(1, len(shape) + 1)
+        for start in range(0, len(jobs), step):
+            part = jobs[start : start + step]
+            raw = np.empty((len(part), *shape), spec.dtype)
+            statuses = self.native(header, part, None, raw)
+            done = statuses == 0
+            out[part[done]] = raw.transpose(0, *axes)[done]
+            others.append(self.sort_out(statuses, part))
+        return np.concatenate(others)
+
+    def one_by_one(self, jobs: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        """What no common header serves: bytes behind the array, dtypes without a size."""
+        for job in jobs:
+            if self.failed_before(job):
+                return
+            position = int(self.positions[job])
+            try:
+                self.check(self.header(position), int(job), out.shape[1:], out.dtype)
+                out[job] = self.reader.member(position, max_header_size=self.max_header_size)
+            except Exception as exc:
+                self.failed[int(job)] = exc
+                return
+
+    def first_failure(self) -> Exception:
+        jobs = sorted(self.failed)
+        first: Any = self.failed[jobs[0]]
+        keys = [self.reader.index.key(int(self.positions[job])) for job in jobs]
+        codes = [getattr(self.failed[job], "code", "npy") for job in jobs]
+        first.failed = list(zip(keys, codes, strict=True))
+        failure: Exception = first
+        return failure
+
+
+def _as_bytes(out: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The same memory as rows of bytes."""
+    if out.size == 0 or out.dtype.itemsize == 0:
+        return np.empty((len(out), 0), np.uint8)
+    if out.ndim == 1:
+        return out[:, np.newaxis].view(np.uint8)
+    return out.reshape(len(out), -1).view(np.uint8)
+
+
+def new_batch(n: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """An uninitialised batch in the arena's memory: aligned, and warm if one of its size was freed."""
+    count = operator.index(n)
+    for extent in shape:
+        count *= extent
+    nbytes = count * dtype.itemsize
+    if dtype.itemsize == 0:
+        return np.empty((n, *shape), dtype)
+    _core.expect_batch(nbytes)
+    return np.ndarray((n, *shape), dtype, _core.Block(nbytes))
+
+
+def trim() -> int:
+    """Give idle output memory back to the system.
+
+    Batches and large arrays that were dropped leave at most 256 MiB (or two batches) behind for the
+    next ones, since fresh memory is several times slower to fill.
+
+    Returns
+    -------
+    int
+        Bytes given back.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> fastzip.trim() >= 0
+    True
+    """
+    return _core.trim_arena()
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The caller's memory as an array, or what is wrong with it; nothing is written before."""
+    if isinstance(out, np.ndarray):
+        array = out
+    else:
+        try:
+            array, again = np.asarray(out), np.asarray(out)
+        except Exception as exc:  # CUDA tensors, tensors that require grad
+            raise TypeError(f"out can't be used as an array: {exc}") from exc
+        pointer = getattr(out, "data_ptr", None)
+        copied = array.ctypes.data != again.ctypes.data if array.size else False
+        if copied or (pointer is not None and array.size and pointer() != array.ctypes.data):
+            raise TypeError(f"out is a {type(out).__name__}, which can't be written to as an array")
+    if array.dtype != dtype or array.dtype.metadata != dtype.metadata:
+        raise ValueError(f"out is of dtype {array.dtype}, and the members are {dtype}")
+    if array.shape != shape:
+        raise ValueError(f"out has the shape {array.shape}, and the batch {shape}")
+    if not array.flags.writeable:
+        raise ValueError("out is read-only")
+    if array.size:
+        row = array[0]
+        if row.ndim and not row.flags.c_contiguous:
+            raise ValueError(f"the rows of out must be C-contiguous; its strides are {array.strides}")
+        if len(array) > 1 and abs(array.strides[0]) < row.nbytes:
+            raise ValueError(f"the rows of out overlap; its strides are {array.strides}")
+    return array
+
+
+def fetch(
+    reader: Reader, keys: Any, out: Any, threads: int | None, max_header_size: int
+) -> Any:
+    """See `fastzip.NpzFile.fetch`."""
+    batch = _Batch(reader, keys, _threads.resolve(threads), max_header_size)
+    if len(batch.positions) == 0:
+        return _fetch_nothing(batch, out)
+    header = batch.header(int(batch.positions[0]))
+    dtype = header.spec.dtype.newbyteorder("=")
+    shape = (len(batch.positions), *header.spec.shape)
+    array = new_batch(*shape[:1], shape[1:], dtype) if out is None else check_out(out, shape, dtype)
+    batch.fill(header, array)
+    return array if out is None else out
+
+
+def _fetch_nothing(batch: _Batch, out: Any) -> Any:
+    """No keys: a batch of no rows, of the kind that the archive's first member would give."""
+    shape: tuple[int, ...] = ()
+    dtype = np.dtype(np.float64)
+    if len(batch.reader.index):
+        try:
+            spec = batch.header(0).spec
+            shape, dtype = spec.shape, spec.dtype.newbyteorder("=")
+        except (ValueError, errors.BadZipFile, NotImplementedError):
+            pass  # the first member is no array: nothing is known
+    if out is None:
+        return np.empty((0, *shape), dtype)
+    if len(np.asarray(out)):
+        raise ValueError(f"out has {len(np.asarray(out))} rows, and there are no keys")
+    return out

@@ -1,0 +1,153 @@
+"""From the header of an .npy file to dtype, shape, order and the payload's offset.
+
+NumPy's own readers understand the header; what they found is kept by the header's bytes, since the
+members of an archive mostly share a few headers. The format is that of NEP 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import math
+import threading
+from collections import OrderedDict
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy_format
+
+__all__ = ["ArraySpec", "Header", "HeaderCache"]
+
+MAGIC: Final = b"\x93NUMPY"
+FRONT: Final = 512
+"""Bytes that hold most headers; NumPy pads them to multiples of 64, and 128 is the usual size."""
+_KEPT: Final = 1024
+
+
+class ArraySpec(NamedTuple):
+    """What an .npy header says of its array."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran_order: bool
+
+
+class Header(NamedTuple):
+    """A header, understood."""
+
+    raw: bytes
+    """The bytes, from the magic to the payload."""
+    spec: ArraySpec
+    plain: bool
+    """Can the payload be taken as the array's memory? Not so for objects (pickled) and for dtypes
+    that only NumPy's reader knows what to do with."""
+    count: int
+    nbytes: int
+    """Elements and bytes of the payload, by the header."""
+
+    @property
+    def offset(self) -> int:
+        return len(self.raw)
+
+
+def header_length(front: bytes) -> int | None:
+    """How long is the header that begins here? None: this is no .npy file."""
+    if len(front) < 10 or not front.startswith(MAGIC):
+        return None
+    if front[6] == 1:
+        return 10 + int.from_bytes(front[8:10], "little")
+    if len(front) < 12:
+        return None
+    return 12 + int.from_bytes(front[8:12], "little")
+
+
+def _read_version_3(raw: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Version 3.0 is 2.0 in UTF-8; NumPy has no public reader for it."""
+    fields = ast.literal_eval(raw[12:].decode("utf-8"))
+    if not isinstance(fields, dict) or set(fields) != {"descr", "fortran_order", "shape"}:
+        raise ValueError(f"Header does not contain the correct keys: {raw[12:]!r}")
+    shape, fortran_order = fields["shape"], fields["fortran_order"]
+    if not isinstance(shape, tuple) or not all(isinstance(x, int) for x in shape):
+        raise ValueError(f"shape is not valid: {shape!r}")
+    if not isinstance(fortran_order, bool):
+        raise ValueError(f"fortran_order is not a valid bool: {fortran_order!r}")
+    return shape, fortran_order, npy_format.descr_to_dtype(fields["descr"])
+
+
+def parse(raw: bytes, max_header_size: int) -> Header:
+    """Understand a whole header; ValueError, in NumPy's words, if it can't be.
+
+    Never evaluates anything: NumPy's reader and this one parse literals only."""
+    file = io.BytesIO(raw)
+    version = npy_format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"we only support format version (1,0), (2,0), and (3,0), not {version}")
+    if len(raw) - (10 if version == (1, 0) else 12) > max_header_size:
+        raise ValueError(
+            f"Header info length ({len(raw)}) is large and may not be safe to load securely.\n"
+            "To allow loading, adjust `max_header_size` or fully trust the `.npy` file using "
+            "`allow_pickle=True`.\nFor safety against large resource use or crashes, sandboxing may "
+            "be necessary."
+        )
+    try:
+        if version == (1, 0):
+            shape, fortran, dtype = npy_format.read_array_header_1_0(file, max_header_size)
+        elif version == (2, 0):
+            shape, fortran, dtype = npy_format.read_array_header_2_0(file, max_header_size)
+        else:
+            shape, fortran, dtype = _read_version_3(raw)
+    except (SyntaxError, RecursionError, MemoryError, OverflowError, TypeError, KeyError) as exc:
+        # A hostile header makes the parser of literals fail in many ways; all mean the same.
+        raise ValueError(f"Cannot parse header: {raw[:100]!r}: {type(exc).__name__}") from exc
+    if any(isinstance(n, bool) or n < 0 for n in shape):
+        raise ValueError(f"shape is not valid: {shape!r}")
+    count = math.prod(shape)
+    # Kind "T", StringDType: the payload isn't the array's memory. Itemsize 0: NumPy's reader decides.
+    plain = (
+        not dtype.hasobject and dtype.subdtype is None and dtype.kind != "T" and dtype.itemsize > 0
+    )
+    return Header(
+        raw, ArraySpec(dtype, tuple(shape), bool(fortran)), plain, count, count * dtype.itemsize
+    )
+
+
+class HeaderCache:
+    """Headers seen before, by their bytes, and by the size of the member that had them.
+
+    Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._by_bytes: OrderedDict[bytes, Header] = OrderedDict()
+        self._by_size: dict[int, Header] = {}
+        self._lock = threading.Lock()
+
+    def guess(self, size: int) -> Header | None:
+        """The header that the last member of this size had: mostly this one's too."""
+        return self._by_size.get(size)
+
+    def understand(self, raw: bytes, size: int, max_header_size: int) -> Header:
+        """The header with these bytes, of a member of this size."""
+        header = self._by_bytes.get(raw)
+        if header is None:
+            header = parse(raw, max_header_size)
+            with self._lock:
+                if len(self._by_bytes) >= _KEPT:
+                    self._by_bytes.popitem(last=False)
+                self._by_bytes[raw] = header
+        if len(self._by_size) >= _KEPT:
+            self._by_size = {}
+        self._by_size[size] = header
+        return header
+
+
+def read_array(data: Any, allow_pickle: bool, pickle_kwargs: dict[str, Any] | None,
+               max_header_size: int) -> npt.NDArray[Any]:
+    """NumPy's own reader, for what isn't plain: objects, odd dtypes, and the errors they deserve."""
+    array: npt.NDArray[Any] = npy_format.read_array(
+        io.BytesIO(data),
+        allow_pickle=allow_pickle,
+        pickle_kwargs=pickle_kwargs,
+        max_header_size=max_header_size,
+    )
+    return array

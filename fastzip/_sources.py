@@ -1,0 +1,142 @@
+"""Where an archive's bytes come from: a path, an open file, or memory.
+
+A path or an open file is read through a descriptor of our own and without a file position, so threads
+and forked processes can share it. The archive is never mapped: a mapped file that is cut short kills
+the process.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from fastzip import _core, errors
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    File: TypeAlias = str | os.PathLike[str] | os.PathLike[bytes] | ReadableBuffer | Any
+
+Identity: TypeAlias = tuple[int, int, int, int]
+
+
+class Opened(NamedTuple):
+    """An open source, and how to speak of it."""
+
+    source: _core.Source
+    where: str
+    """For messages: the path, or what kind of memory."""
+    path: str | None
+    """For opening it again in another process; None where that isn't possible."""
+    identity: Identity | None
+    """Device, inode, size, time of change: is it still the same file?"""
+    memory: Any = None
+    """The bytes-like object, for a source in memory."""
+
+
+def _regular(fd: int, path: str) -> os.stat_result:
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(21, os.strerror(21), path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(29, "not a regular file, so it can't be read at random", path)
+    return status
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """What tells a file from another one, or from its own later state."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def open_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Opened:
+    """Open a file for reading at random; FIFOs and devices are refused without waiting for them."""
+    name = os.fsdecode(path)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = _regular(fd, name)
+    except BaseException:
+        os.close(fd)
+        raise
+    absolute = os.path.abspath(name)  # a worker may start in another folder
+    return Opened(_core.Source(fd, status.st_size), name, absolute, identity_of(status))
+
+
+def open_memory(data: ReadableBuffer, what: str = "memory") -> Opened:
+    """Read out of a bytes-like object, which is kept alive and not copied."""
+    source = _core.Source(buffer=data)
+    return Opened(source, f"<{what}, {source.size:,} bytes>", None, None, data)
+
+
+def _descriptor(file: Any) -> int | None:
+    """The descriptor of a plain file object; None for anything that only looks like one.
+
+    gzip.GzipFile has a fileno() too, and it is that of the compressed file."""
+    file = getattr(file, "file", file)  # tempfile's wrapper
+    if type(file) is io.BufferedRandom:
+        file.flush()
+    raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+    if type(raw) is not io.FileIO or not raw.readable():
+        return None
+    fd: int = raw.fileno()
+    return fd if stat.S_ISREG(os.fstat(fd).st_mode) else None
+
+
+def open_file(file: Any) -> Opened:
+    """Read an open binary file, from its start; its position doesn't matter and doesn't move.
+
+    A plain file is read through a copy of its descriptor, `io.BytesIO` shares its bytes; anything else
+    that can be read is read into memory as a whole."""
+    fd = _descriptor(file)
+    if fd is not None:
+        name = getattr(file, "name", None)
+        where = name if isinstance(name, str) else "<file>"
+        fd = os.dup(fd)
+        status = os.fstat(fd)
+        path = os.path.abspath(name) if isinstance(name, str) and os.path.isabs(name) else None
+        return Opened(_core.Source(fd, status.st_size), where, path, identity_of(status))
+    if type(file) is io.BytesIO:
+        return open_memory(file.getvalue(), "BytesIO")
+    before = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(before)
+    if isinstance(data, str):
+        raise TypeError("the file must be opened in binary mode")
+    return open_memory(data, type(file).__name__)
+
+
+class SourceFile(io.RawIOBase):
+    """A source as a file with a position of its own, for `zipfile` and NumPy's own readers."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._at = 0
+        self.name = opened.where
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._opened.source.size}
+        self._at = start[whence] + offset
+        if self._at < 0:
+            raise OSError(22, "negative seek position")
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        n = max(0, min(len(view), self._opened.source.size - self._at))
+        data = self._opened.source.read(self._at, n)
+        if isinstance(data, int):
+            raise errors.error(data, self._opened.where)
+        view[:n] = data
+        self._at += n
+        return n

@@ -1,0 +1,106 @@
+"""How many threads a batch uses: asked for, set, from the environment, or what the process may use."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["get_num_threads", "set_num_threads"]
+
+_chosen: int | None = None
+
+
+def _quota() -> float:
+    """The CPUs that this process's control group may use; infinity without a limit."""
+    limit = math.inf
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return limit
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        try:
+            if not controllers:  # version 2: a limit on any group up to the root holds
+                here = Path("/sys/fs/cgroup") / path.lstrip("/")
+                for group in (here, *here.parents):
+                    file = group / "cpu.max"
+                    if file.is_file():
+                        quota, period = file.read_text().split()
+                        if quota != "max":
+                            limit = min(limit, int(quota) / int(period))
+                    if group == Path("/sys/fs/cgroup"):
+                        break
+            elif "cpu" in controllers.split(","):
+                for name in (path.lstrip("/"), ""):  # in a container the path is the host's
+                    base = Path("/sys/fs/cgroup/cpu") / name
+                    if (base / "cpu.cfs_quota_us").is_file():
+                        quota = (base / "cpu.cfs_quota_us").read_text()
+                        period = (base / "cpu.cfs_period_us").read_text()
+                        if int(quota) > 0:
+                            limit = min(limit, int(quota) / int(period))
+                        break
+        except (OSError, ValueError):
+            continue
+    return limit
+
+
+@functools.lru_cache(maxsize=1)
+def _available(pid: int) -> int:
+    """CPUs that process `pid`, this one, may use: its affinity mask, cut by its group's quota."""
+    return max(1, math.ceil(min(len(os.sched_getaffinity(0)), _quota())))
+
+
+def _check(n: object, what: str) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 1024:
+        raise ValueError(f"{what} must be an integer from 1 to 1024, not {n!r}")
+    return n
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads a batch uses unless the call says otherwise.
+
+    Parameters
+    ----------
+    n : int or None
+        From 1 to 1024, the caller's own thread among them; None goes back to the default: the
+        environment variable ``FASTZIP_NUM_THREADS``, else the CPUs that this process may use.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> fastzip.set_num_threads(2)
+    >>> fastzip.get_num_threads()
+    2
+    >>> fastzip.set_num_threads(None)
+    """
+    global _chosen
+    _chosen = None if n is None else _check(n, "the number of threads")
+
+
+def get_num_threads() -> int:
+    """How many threads a batch uses unless the call says otherwise.
+
+    Returns
+    -------
+    int
+        What `set_num_threads` set, else ``FASTZIP_NUM_THREADS``, else 1 inside a worker of torch's
+        DataLoader (the workers are the parallelism there), else the CPUs that this process may use,
+        by its affinity mask and its control group's quota.
+    """
+    if _chosen is not None:
+        return _chosen
+    asked = os.environ.get("FASTZIP_NUM_THREADS", "").strip()
+    if asked:
+        return _check(int(asked) if asked.isdecimal() else asked, "FASTZIP_NUM_THREADS")
+    data = sys.modules.get("torch.utils.data")
+    if data is not None and data.get_worker_info() is not None:
+        return 1
+    return _available(os.getpid())
+
+
+def resolve(threads: int | None) -> int:
+    """A call's own number of threads, or the default."""
+    return get_num_threads() if threads is None else _check(threads, "threads")

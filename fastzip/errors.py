@@ -1,0 +1,176 @@
+"""Exceptions, and the one table that turns a native status into one of them.
+
+Every exception that fastzip raises about an archive carries
+
+``code``
+    a short, stable string, such as ``"crc"``;
+``path``
+    the archive's path, or a description of where its bytes come from;
+``member``
+    the member's name, or None when the archive as a whole is meant;
+``offset``
+    where in the file the trouble is, or None;
+``failed``
+    for a batch: ``[(key, code), ...]`` of every member that failed.
+
+A lie about the archive fails when it is opened; a lie about a member fails when that member is read,
+and the others stay readable.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from typing import Any, Final
+
+from fastzip import _core
+
+__all__ = [
+    "BadZipFile",
+    "CRCError",
+    "TruncatedError",
+    "UnsupportedError",
+]
+
+
+class _Located:
+    """What every exception about an archive carries."""
+
+    code: str = ""
+    path: str | None = None
+    member: str | None = None
+    offset: int | None = None
+    failed: list[tuple[str, str]] = []  # noqa: RUF012  (replaced, never changed)
+
+
+class BadZipFile(_Located, zipfile.BadZipFile):
+    """The archive, or one member of it, is not what it says it is."""
+
+
+class CRCError(BadZipFile):
+    """A member's bytes don't have the CRC-32 that the directory states (APPNOTE 4.4.7)."""
+
+
+class TruncatedError(BadZipFile):
+    """The archive, or a member's compressed data, ends too early."""
+
+
+class UnsupportedError(_Located, NotImplementedError):
+    """The member uses a part of the ZIP format that fastzip doesn't read."""
+
+
+class _ReadError(_Located, OSError):
+    """Reading the archive failed; errno and filename as in any OSError."""
+
+
+class _NoMemoryError(_Located, MemoryError):
+    pass
+
+
+class _ClosedError(_Located, ValueError):
+    pass
+
+
+_BAD: Final = BadZipFile
+
+# code -> (exception, what it means). docs/architecture.md says how to add one.
+TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
+    "too_short": (_BAD, "the file is shorter than the smallest ZIP archive (22 bytes)"),
+    "no_eocd": (
+        _BAD,
+        "there is no end of central directory record: no ZIP archive, or one cut short",
+    ),
+    "comment_length": (_BAD, "the archive comment doesn't end where the file ends"),
+    "ambiguous_end": (_BAD, "two end records are consistent: the archive has two meanings"),
+    "ambiguous_prefix": (_BAD, "two directories fit the end record: the archive has two meanings"),
+    "multi_disk": (UnsupportedError, "the archive is one part of several"),
+    "zip64_record": (_BAD, "the zip64 end of central directory record is missing"),
+    "zip64_locator": (_BAD, "the zip64 locator doesn't lead to the zip64 record"),
+    "zip64_version": (UnsupportedError, "the zip64 record is of a version with encryption"),
+    "zip64_conflict": (_BAD, "the zip64 end record contradicts the plain one"),
+    "zip64_sentinel": (_BAD, "a value is said to stand in a zip64 record, and there is none"),
+    "cd_range": (_BAD, "the central directory doesn't fit into the file"),
+    "cd_magic": (_BAD, "no central directory where the end record says it is"),
+    "count": (_BAD, "the central directory doesn't hold as many entries as the end record says"),
+    "count_too_large": (_BAD, "more entries are claimed than the central directory has room for"),
+    "cd_entry": (_BAD, "an entry of the central directory doesn't begin with its signature"),
+    "cd_entry_overrun": (_BAD, "an entry reaches beyond the end of the central directory"),
+    "cd_trailing": (_BAD, "something else follows the entries of the central directory"),
+    "extra_overrun": (_BAD, "an extra field reaches beyond its header"),
+    "zip64_extra_duplicate": (_BAD, "a header has two zip64 extra fields"),
+    "zip64_extra_short": (_BAD, "a zip64 extra field lacks a value that its header needs"),
+    "zip64_extra_missing": (_BAD, "a header needs a zip64 extra field and has none"),
+    "version_needed": (UnsupportedError, "an entry needs a later version of the ZIP format"),
+    "name_nul": (_BAD, "the name holds a NUL byte"),
+    "name_utf8": (_BAD, "the name is said to be UTF-8 and isn't"),
+    "encrypted": (UnsupportedError, "the member is encrypted"),
+    "flags": (UnsupportedError, "the member uses reserved flags or patch data"),
+    "method": (UnsupportedError, "the member's compression method is neither stored nor deflate"),
+    "overlap": (_BAD, "the member reaches into the next one, or into the directory"),
+    "lfh_magic": (_BAD, "no local header where the directory says it is"),
+    "lfh_name": (_BAD, "the local header has another name than the directory"),
+    "lfh_method": (_BAD, "the local header has another compression method than the directory"),
+    "lfh_flags": (_BAD, "the local header has other flags than the directory"),
+    "lfh_sizes": (_BAD, "the local header has other sizes or another CRC than the directory"),
+    "descriptor": (_BAD, "the data descriptor doesn't repeat the directory's sizes and CRC"),
+    "stored_size": (_BAD, "a stored member's two sizes differ"),
+    "impossible_size": (_BAD, "no deflate stream of that length can hold so many bytes"),
+    "deflate": (_BAD, "the deflate stream is invalid"),
+    "truncated_stream": (TruncatedError, "the deflate stream doesn't end within its data"),
+    "too_long": (_BAD, "the member holds more bytes than the directory says"),
+    "too_short_stream": (TruncatedError, "the member holds fewer bytes than the directory says"),
+    "trailing_data": (_BAD, "the deflate stream ends before its data do"),
+    "crc": (CRCError, "the bytes don't have the CRC-32 that the directory states"),
+    "directory_with_data": (_BAD, "a directory entry holds data"),
+    "short_read": (TruncatedError, "the file ends before the member does; was it cut short?"),
+    "memory": (_NoMemoryError, "there is not enough memory"),
+    "closed": (_ClosedError, "the archive is closed"),
+    "interrupted": (_BAD, "the read was interrupted"),
+}
+
+
+def place(path: str | None, member: str | None = None, key: object = None) -> str:
+    """How a message says where: the archive, and the member if there is one."""
+    where = path or "archive"
+    if member is None:
+        return where
+    return f"{where}: {member}" if key is None else f"{where}: {member} (key {key!r})"
+
+
+def locate(
+    exc: Exception,
+    code: str,
+    path: str | None,
+    member: str | None = None,
+    offset: int | None = None,
+) -> Any:
+    """Give an exception its attributes."""
+    located: Any = exc
+    located.code, located.path, located.member, located.offset = code, path, member, offset
+    return located
+
+
+def code_of(status: int) -> str:
+    """The reason code of a native status; ``"EIO"`` and the like for failed I/O."""
+    return errno.errorcode.get(-status, str(status)) if status < 0 else _core.STATUS_CODES[status]
+
+
+def error(
+    status: int,
+    path: str | None,
+    member: str | None = None,
+    offset: int | None = None,
+) -> Exception:
+    """The exception for a native status: the only place where one is made."""
+    code = code_of(status)
+    where = place(path, member)
+    exc: Exception
+    if status < 0:
+        exc = _ReadError(-status, f"{os.strerror(-status)} while reading {where}", path)
+    else:
+        kind, text = TABLE[code]
+        at = "" if offset is None else f", at byte {offset:,}"
+        exc = kind(f"{where}: {text} [{code}{at}]")
+    located: Exception = locate(exc, code, path, member, offset)
+    return located

@@ -1,0 +1,661 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=False
+"""The boundary between Python and the native core: buffers and integers in, a status out.
+
+Imports nothing of fastzip. The interpreter lock is released in Directory.__cinit__ and build_table,
+and in read_member, read_front and fetch; nothing inside those blocks touches Python.
+"""
+from cpython.buffer cimport (Py_buffer, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE,
+                             PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.unicode cimport PyUnicode_Check
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.string cimport memcpy, memset
+from batch cimport *
+from directory cimport *
+from inflate cimport *
+from source cimport *
+from status cimport *
+from zipdir cimport *
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object s, Py_ssize_t *n) except NULL
+    object PyUnicode_DecodeUTF8(const char *p, Py_ssize_t n, const char *errors)
+    object PyUnicode_Decode(const char *p, Py_ssize_t n, const char *encoding, const char *errors)
+    bint PyUnicode_IS_ASCII(object s)
+    int PyErr_CheckSignals() noexcept      # the exception stays set; pool_run's caller raises it
+    void *PyErr_Occurred()
+
+cdef extern from "pool.h" nogil:
+    ctypedef void (*pool_work)(void *, size_t, void *) noexcept nogil
+    ctypedef int (*pool_poll)(void *) noexcept nogil
+    int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll)
+    void pool_init_scratch(void *(*make)() noexcept nogil, void (*destroy)(void *) noexcept nogil)
+    void *pool_take_scratch()
+    void pool_give_scratch(void *scratch)
+    unsigned c_pool_workers "pool_workers"()
+    int pool_init()
+
+cdef extern from *:
+    """
+    static inline int fz_raise(int r) { return r; }    /* -1: an exception is set already */
+    #ifdef FASTZIP_LINK_ZLIB_NG
+    #include <zlib-ng.h>
+    #define FZ_LINKED 1
+    #define FZ_ADDRESS(f) ((uintptr_t)(f))
+    static int fz_init2(zng_stream *s, int bits, const char *version, int size) {
+        (void)version;
+        return size == (int)sizeof(zng_stream) ? zng_inflateInit2(s, bits) : Z_VERSION_ERROR;
+    }
+    static const char *fz_version(void) { return zlibng_version(); }
+    static uintptr_t fz_linked(int i) {
+        switch (i) {
+            case 0: return (uintptr_t)fz_init2;
+            case 1: return (uintptr_t)zng_inflate;
+            case 2: return (uintptr_t)zng_inflateReset;
+            case 3: return (uintptr_t)zng_inflateEnd;
+            default: return (uintptr_t)zng_crc32_z;
+        }
+    }
+    #else
+    #define FZ_LINKED 0
+    static const char *fz_version(void) { return ""; }
+    static uintptr_t fz_linked(int i) { (void)i; return 0; }
+    #endif
+    """
+    int fz_raise(int r) except -1
+    const bint FZ_LINKED
+    const char *fz_version()
+    uintptr_t fz_linked(int i)
+
+STATUS_CODES = tuple([status_codes[i].decode() for i in range(STATUS_COUNT)])
+
+# ------------------------------------------------------------------------------- engines, scratch
+
+cdef Engines engines
+memset(&engines, 0, sizeof(Engines))
+
+
+cdef void *make_scratch() noexcept nogil:
+    return calloc(1, sizeof(Scratch))
+
+
+cdef void destroy_scratch(void *p) noexcept nogil:
+    cdef Scratch *s = <Scratch *>p
+    if s.stream_ready:
+        engines.end(&s.stream)
+    if s.ld != NULL:
+        engines.ld_free(s.ld)
+    if s.input.ptr != NULL:
+        arena_free(&s.input)
+    if s.output.ptr != NULL:
+        arena_free(&s.output)
+    free(s)
+
+
+pool_init_scratch(make_scratch, destroy_scratch)
+if arena_init() or pool_init():
+    raise MemoryError("no memory for the fork handlers")
+
+
+def linked_zlib_ng():
+    """(version, addresses) of the zlib-ng that this module was linked with, or None."""
+    if not FZ_LINKED:
+        return None
+    return fz_version().decode(), [fz_linked(i) for i in range(5)]
+
+
+def bind_zlib_ng(uintptr_t init, uintptr_t inflate, uintptr_t reset, uintptr_t end, uintptr_t crc):
+    """Bind zng_inflateInit2_, zng_inflate, zng_inflateReset, zng_inflateEnd, zng_crc32_z by address,
+    and say whether zlib-ng accepts our layout of its stream. With zeros: forget it."""
+    cdef zng_stream probe
+    memset(&probe, 0, sizeof(zng_stream))
+    if init and ((<init_fn>init)(&probe, RAW, b"2.0.0", sizeof(zng_stream)) != Z_OK
+                 or (<stream_fn>end)(&probe) != Z_OK):
+        return False
+    engines.init = <init_fn>init
+    engines.inflate = <inflate_fn>inflate
+    engines.reset = <stream_fn>reset
+    engines.end = <stream_fn>end
+    if crc:
+        engines.crc = <crc_fn>crc
+    return True
+
+
+def bind_libdeflate(uintptr_t alloc, uintptr_t free_, uintptr_t decompress_ex, uintptr_t crc):
+    """Bind libdeflate_alloc_decompressor, _free_decompressor, _deflate_decompress_ex, _crc32."""
+    engines.ld_alloc = <alloc_fn>alloc
+    engines.ld_free = <free_fn>free_
+    engines.ld_decompress = <decompress_fn>decompress_ex
+    engines.crc = <crc_fn>crc
+
+
+def use_engine(bint libdeflate):
+    """Choose the engine for whole members."""
+    engines.whole = LIBDEFLATE if libdeflate else ZLIB_NG
+
+
+def inflate(const uint8_t[::1] data not None, size_t size):
+    """`size` bytes out of a raw deflate stream that is exactly `data`, or a status."""
+    cdef Job j
+    cdef Scratch *s
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+    memset(&j, 0, sizeof(Job))
+    j.src = &data[0] if data.shape[0] else <const uint8_t *>b""
+    j.src_len = j.src_room = <size_t>data.shape[0]
+    j.dst, j.dst_len, j.dst_room = <uint8_t *>PyBytes_AS_STRING(out), size, size
+    j.row = j.dst
+    s = <Scratch *>pool_take_scratch()
+    if s == NULL:
+        return int(MEMORY)
+    with nogil:
+        inflate_many(&engines, s, &j, 1)
+        pool_give_scratch(s)
+    return out if j.status == OK else int(j.status)
+
+
+def crc32(const uint8_t[::1] data not None):
+    """CRC-32 as ZIP uses it (APPNOTE 4.4.7)."""
+    return engines.crc(0, &data[0], <size_t>data.shape[0]) if data.shape[0] else 0
+
+# ------------------------------------------------------------------------------------------ memory
+
+cdef class Block:
+    """Output memory from the arena: 64-byte aligned, writable, returned when its last view dies."""
+    cdef arena_block block
+    cdef readonly Py_ssize_t nbytes
+
+    def __cinit__(self, size_t size, size_t lead=0):
+        self.nbytes = <Py_ssize_t>(size + lead)
+        if size > (<size_t>1 << 62) or arena_alloc(&self.block, size + lead + SLACK):
+            self.block.ptr = NULL
+            raise MemoryError(f"cannot allocate {size:,} bytes")
+
+    def __dealloc__(self):
+        if self.block.ptr != NULL:
+            arena_free(&self.block)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.block.ptr, self.nbytes, 0, flags)
+
+    def startswith(self, bytes prefix not None, Py_ssize_t at):
+        """Does the memory hold `prefix` from byte `at` on?"""
+        cdef Py_ssize_t n = len(prefix)
+        return at <= self.nbytes - n and memcmp(<uint8_t *>self.block.ptr + at,
+                                                PyBytes_AS_STRING(prefix), <size_t>n) == 0
+
+
+def expect_batch(size_t size):
+    """Batches of this many bytes are in use, so two of them may lie idle."""
+    arena_expect(size)
+
+
+def trim_arena():
+    """Give idle output memory back to the system; returns how many bytes."""
+    return arena_trim()
+
+
+def idle_bytes():
+    """Bytes of output memory that lie idle."""
+    return arena_idle()
+
+
+def pool_workers():
+    """Worker threads that exist now in this process."""
+    return c_pool_workers()
+
+# ----------------------------------------------------------------------------------------- sources
+
+cdef class Source:
+    """An archive's bytes: a file descriptor that it owns, or a buffer that it keeps alive.
+
+    Any number of threads may read at once; close() waits for nobody, the last reader closes."""
+    cdef Bytes bytes_
+    cdef Py_buffer view
+    cdef bint has_view
+    cdef Py_ssize_t readers
+    cdef readonly bint closed
+
+    def __cinit__(self, int fd=-1, uint64_t size=0, buffer=None):
+        self.closed = True
+        self.bytes_.fd = -1
+        if buffer is not None:
+            PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE)
+            self.has_view = True
+            self.bytes_.base = <const uint8_t *>self.view.buf
+            self.bytes_.size = <uint64_t>self.view.len
+        else:
+            self.bytes_.fd = fd
+            self.bytes_.size = size
+        self.closed = False
+
+    def __dealloc__(self):
+        self._drop()
+
+    cdef void _drop(self) noexcept:
+        self.closed = True
+        if self.bytes_.fd >= 0:
+            close_fd(self.bytes_.fd)
+            self.bytes_.fd = -1
+        if self.has_view:
+            self.has_view = False
+            PyBuffer_Release(&self.view)
+            self.bytes_.base = NULL
+
+    cdef bint _enter(self) noexcept:
+        if self.closed:
+            return False
+        self.readers += 1
+        return True
+
+    cdef void _leave(self) noexcept:
+        self.readers -= 1
+        if self.closed and self.readers == 0:
+            self._drop()
+
+    @property
+    def size(self):
+        """Bytes, when it was opened."""
+        return self.bytes_.size
+
+    def fileno(self):
+        """The descriptor, or -1."""
+        return self.bytes_.fd
+
+    def close(self):
+        """Reads that are under way finish; later ones are refused."""
+        self.closed = True
+        if self.readers == 0:
+            self._drop()
+
+    def read(self, uint64_t offset, size_t n):
+        """n bytes from offset, or a status."""
+        cdef bytes out
+        cdef char *p
+        cdef int status
+        if offset > self.bytes_.size or n > self.bytes_.size - offset:
+            return int(SHORT_READ)
+        if not self._enter():
+            return int(CLOSED)
+        try:
+            out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
+            p = PyBytes_AS_STRING(out)
+            with nogil:
+                status = fill(&self.bytes_, p, offset, n)
+        finally:
+            self._leave()
+        return out if status == OK else status
+
+
+cdef extern from *:
+    """
+    #include <unistd.h>
+    """
+    int close_fd "close"(int fd)
+
+# --------------------------------------------------------------------------------------- directory
+
+cdef struct Sortable:
+    uint64_t offset
+    uint64_t row
+
+
+cdef int by_offset(const void *a, const void *b) noexcept nogil:
+    cdef uint64_t x = (<const Sortable *>a).offset, y = (<const Sortable *>b).offset
+    return (x > y) - (x < y)
+
+
+cdef class Directory:
+    """The parsed central directory: a row for each member, the name bytes, a table for lookup.
+
+    Rows and names never change. The buffer protocol gives the rows, read-only."""
+    cdef Listing listing
+    cdef Table table
+    cdef uint64_t *limits
+    cdef uint32_t extra_hint
+    cdef readonly int status
+    cdef readonly uint64_t bad_offset
+    cdef readonly uint64_t shift          # bytes in front of the archive
+
+    def __cinit__(self, Source source not None, uint64_t seed0, uint64_t seed1):
+        cdef Place place
+        cdef int status
+        cdef uint64_t bad = 0
+        self.table.seed0, self.table.seed1 = seed0, seed1
+        self.extra_hint = 20              # what NumPy's writer leaves in local headers
+        if not source._enter():
+            self.status = CLOSED
+            return
+        with nogil:
+            status = find_directory(&source.bytes_, &place, &bad)
+            if status == OK:
+                self.shift = place.shift
+                status = walk(&source.bytes_, &place, &self.listing)
+                bad = self.listing.bad_offset
+        source._leave()
+        self.status = status
+        self.bad_offset = bad
+        if status != OK:
+            release(&self.listing)
+
+    def __dealloc__(self):
+        release(&self.listing)
+        if self.table.block.ptr != NULL:
+            arena_free(&self.table.block)
+        free(self.limits)
+
+    def __len__(self):
+        return <Py_ssize_t>self.listing.count
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.listing.rows,
+                          <Py_ssize_t>(self.listing.count * sizeof(Row)), 1, flags)
+
+    @property
+    def nbytes(self):
+        """Bytes of rows, names and table."""
+        return (self.listing.count * sizeof(Row) + self.listing.names_size
+                + (self.table.size * 4 if self.table.slots != NULL else 0))
+
+    @property
+    def has_table(self):
+        """Has anything been looked up by name?"""
+        return self.table.slots != NULL
+
+    cdef int _need_limits(self) except -1:
+        """Where each member must end, for archives that aren't in the order of their offsets."""
+        cdef uint64_t n = self.listing.count, i, next_ = self.listing.start, at
+        cdef Sortable *order
+        cdef uint64_t *limits
+        if self.listing.ordered or self.limits != NULL:
+            return 0
+        order = <Sortable *>malloc(n * sizeof(Sortable))
+        limits = <uint64_t *>malloc(n * sizeof(uint64_t))
+        if order == NULL or limits == NULL:
+            free(order)
+            free(limits)
+            raise MemoryError
+        for i in range(n):
+            order[i].offset, order[i].row = self.listing.rows[i].header_offset, i
+        qsort(order, n, sizeof(Sortable), by_offset)
+        i = n
+        while i > 0:                      # equal offsets: all but one member end where they begin
+            i -= 1
+            limits[order[i].row] = next_
+            at = order[i].offset
+            if at < next_:
+                next_ = at
+            if i + 1 < n and order[i + 1].offset == at:
+                limits[order[i].row] = limits[order[i + 1].row] = at
+        free(order)
+        self.limits = limits
+        return 0
+
+    def build_table(self):
+        """Prepare the lookup by name; done at the first one otherwise. Returns a status."""
+        cdef Table table
+        cdef int status
+        if self.table.slots != NULL:
+            return int(OK)
+        memset(&table, 0, sizeof(Table))
+        table.seed0, table.seed1 = self.table.seed0, self.table.seed1
+        with nogil:
+            status = build_table(&self.listing, &table)
+        if self.table.slots != NULL:      # another thread was quicker
+            if table.block.ptr != NULL:
+                arena_free(&table.block)
+        elif status == OK:
+            self.table = table
+        elif table.block.ptr != NULL:
+            arena_free(&table.block)
+        return status
+
+    cdef int64_t _find(self, str key, bint npy) except -2:
+        """The row of this name, or of this name + ".npy" (if npy); -1: none."""
+        cdef Py_ssize_t n
+        cdef const char *p
+        cdef bytes encoded
+        cdef uint64_t row, count = self.listing.count
+        cdef char small[256]
+        cdef bytes longer
+        if self.table.slots == NULL and count:
+            if self.build_table() != OK:
+                raise MemoryError("cannot allocate the table of names")
+        if count == 0:
+            return -1
+        if not PyUnicode_IS_ASCII(key):
+            return self._find_wide(key, npy)
+        p = PyUnicode_AsUTF8AndSize(key, &n)
+        row = find_name(&self.listing, &self.table, <const uint8_t *>p, <size_t>n, False)
+        if row == count and npy:
+            if n <= 252:
+                memcpy(small, p, <size_t>n)
+                memcpy(small + n, b".npy", 4)
+                row = find_name(&self.listing, &self.table, <uint8_t *>small, <size_t>n + 4, False)
+            else:
+                longer = p[:n] + b".npy"
+                row = find_name(&self.listing, &self.table, <const uint8_t *>PyBytes_AS_STRING(longer),
+                                <size_t>n + 4, False)
+        return <int64_t>row if row < count else -1
+
+    cdef int64_t _find_wide(self, str key, bint npy) except -2:
+        """Names beyond ASCII are written as UTF-8 (flagged) or as code page 437; the last one wins."""
+        cdef int64_t best = -1
+        cdef uint64_t row
+        cdef bytes name
+        for suffix in ("", ".npy") if npy else ("",):
+            for encoding, utf8 in (("utf-8", True), ("cp437", False)):
+                try:
+                    name = (key + suffix).encode(encoding, "surrogateescape" if utf8 else "strict")
+                except UnicodeEncodeError:
+                    continue
+                row = find_name(&self.listing, &self.table, <const uint8_t *>PyBytes_AS_STRING(name),
+                                <size_t>len(name), utf8)
+                if row < self.listing.count and <int64_t>row > best:
+                    best = <int64_t>row
+            if best >= 0:
+                break
+        return best
+
+    def find(self, str key not None):
+        """The row of the last member of this name, or -1."""
+        return self._find(key, False)
+
+    def find_key(self, str key not None):
+        """The row that NumPy means by this key: the member `key`, else `key.npy`; or -1."""
+        return self._find(key, True)
+
+    def find_keys(self, list keys not None, int64_t[::1] out not None):
+        """find_key for a list of names; returns the index of the first unknown one, or -1."""
+        cdef Py_ssize_t i
+        for i in range(min(len(keys), out.shape[0])):
+            key = keys[i]
+            if not PyUnicode_Check(key):
+                raise TypeError(f"a key must be a name or a position, not {type(key).__name__}")
+            out[i] = self._find(str(key) if type(key) is not str else key, True)
+            if out[i] < 0:
+                return i
+        return -1
+
+    def raw_name(self, Py_ssize_t i):
+        """The bytes of row i's name."""
+        if not 0 <= i < <Py_ssize_t>self.listing.count:
+            raise IndexError(i)
+        cdef Row *row = self.listing.rows + i
+        return (<char *>self.listing.names + row.name_offset)[:row.name_length]
+
+    def names(self, Py_ssize_t start, Py_ssize_t stop, bint keys):
+        """The names of these rows, decoded (APPNOTE 4.4.4 bit 11, D.1); `keys` drops ".npy"."""
+        cdef Py_ssize_t i, n
+        cdef Row *row
+        cdef const uint8_t *p
+        cdef list out = []
+        if start < 0 or stop > <Py_ssize_t>self.listing.count:
+            raise IndexError((start, stop))
+        for i in range(start, stop):
+            row = self.listing.rows + i
+            p = self.listing.names + row.name_offset
+            n = row.name_length
+            if keys and n >= 4 and memcmp(p + n - 4, b".npy", 4) == 0:
+                n -= 4
+            if row.flags & FLAG_UTF8 or ascii_only(p, <size_t>n):
+                out.append(PyUnicode_DecodeUTF8(<const char *>p, n, "surrogateescape"))
+            else:
+                out.append(PyUnicode_Decode(<const char *>p, n, "cp437", NULL))
+        return out
+
+# ----------------------------------------------------------------------------------------- reading
+
+cdef void prepare(Batch *b, Source source, Directory directory, bint verify) noexcept:
+    memset(b, 0, sizeof(Batch))
+    b.source = &source.bytes_
+    b.listing = &directory.listing
+    b.limits = directory.limits
+    b.extra_hint = &directory.extra_hint
+    b.engines = &engines
+    b.verify = verify
+    b.group = 1
+
+
+def read_member(Source source not None, Directory directory not None, int64_t position,
+                size_t lead, bint verify):
+    """The whole member in a new Block, from byte `lead` on; or a status.
+
+    Sizes are compared with what the archive can hold before memory is taken."""
+    cdef Batch b
+    cdef Block block
+    cdef Scratch *s
+    cdef int32_t result = OK
+    cdef Row *row
+    if not 0 <= position < <int64_t>directory.listing.count:
+        raise IndexError(position)
+    directory._need_limits()
+    prepare(&b, source, directory, verify)
+    row = directory.listing.rows + position
+    result = check_row(row, limit_of(b.listing, b.limits, <uint64_t>position))
+    if result != OK:
+        return int(result)
+    if not source._enter():
+        return int(CLOSED)
+    try:
+        block = Block(<size_t>row.size, lead)
+        s = <Scratch *>pool_take_scratch()
+        if s == NULL:
+            return int(MEMORY)
+        b.positions, b.n = &position, 1
+        b.out = <uint8_t *>block.block.ptr + lead
+        b.row_bytes = <size_t>row.size
+        b.room_behind = SLACK
+        b.statuses = &result
+        with nogil:
+            run_group(&b, 0, s)
+            pool_give_scratch(s)
+    finally:
+        source._leave()
+    return block if result == OK else int(result)
+
+
+def read_front(Source source not None, Directory directory not None, int64_t position, size_t n):
+    """At most n bytes of the member's beginning, unverified; or a status."""
+    cdef Batch b
+    cdef Scratch *s
+    cdef int32_t ignored = OK
+    cdef int status
+    cdef size_t got = 0
+    cdef bytes out
+    cdef uint8_t *p
+    if not 0 <= position < <int64_t>directory.listing.count:
+        raise IndexError(position)
+    if engines.init == NULL:              # only zlib-ng can stop in the middle
+        whole = read_member(source, directory, position, 0, True)
+        return whole if isinstance(whole, int) else bytes(memoryview(whole)[:n])
+    directory._need_limits()
+    prepare(&b, source, directory, False)
+    if not source._enter():
+        return int(CLOSED)
+    try:
+        out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
+        p = <uint8_t *>PyBytes_AS_STRING(out)
+        s = <Scratch *>pool_take_scratch()
+        if s == NULL:
+            return int(MEMORY)
+        b.positions, b.n, b.statuses = &position, 1, &ignored
+        with nogil:
+            status = c_read_front(&b, s, p, n, &got)
+            trim(s)
+            pool_give_scratch(s)
+    finally:
+        source._leave()
+    return out[:got] if status == OK else int(status)
+
+
+cdef int poll_signals(void *task) noexcept nogil:
+    with gil:
+        return PyErr_CheckSignals()
+
+
+def fetch(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
+          const int64_t[::1] rows, uint8_t[:, :] out not None, bytes head not None, unsigned threads,
+          bint verify, bint interruptible, int32_t[::1] statuses not None):
+    """Fill out[rows[i]] (out[i] without rows) with the payload of member positions[i].
+
+    Members must begin with the .npy header `head` and hold a row's bytes after it. statuses[i] tells
+    how member i went. Rows must not overlap. Returns when no thread writes into `out` any more."""
+    cdef Batch b
+    cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
+    cdef pool_poll poll = NULL
+    cdef int failed
+    if statuses.shape[0] != n or (rows is not None and rows.shape[0] != n):
+        raise ValueError("positions, rows and statuses differ in length")
+    for i in range(n):
+        if not 0 <= positions[i] < count:
+            raise IndexError(f"no member at position {positions[i]}")
+        if not 0 <= (i if rows is None else rows[i]) < out.shape[0]:
+            raise IndexError(f"no row for job {i}")
+    if out.shape[1] > 1 and out.strides[1] != 1:
+        raise ValueError("rows must be contiguous")
+    if out.shape[0] > 1 and abs(out.strides[0]) < out.shape[1]:
+        raise ValueError("rows overlap")
+    if n == 0:
+        return
+    directory._need_limits()
+    prepare(&b, source, directory, verify)
+    b.positions, b.n = &positions[0], <size_t>n
+    if rows is not None:
+        b.rows = &rows[0]
+    b.row_bytes = <size_t>out.shape[1]
+    b.stride = out.strides[0] if out.shape[0] > 1 else out.shape[1]
+    b.out = &out[0, 0] if out.shape[1] else <uint8_t *>PyBytes_AS_STRING(head)
+    if not out.shape[1]:
+        b.stride = 0
+    b.head, b.head_len = <const uint8_t *>PyBytes_AS_STRING(head), <size_t>len(head)
+    b.statuses = &statuses[0]
+    for i in range(n):
+        statuses[i] = INTERRUPTED
+    if threads == 0:
+        threads = 1
+    # Eight groups a thread: the last one to finish is alone for a sixteenth of the time at most.
+    b.group = <size_t>n // (8 * threads) if threads > 1 else JOBS
+    if b.group > JOBS:
+        b.group = JOBS
+    if b.group < 1:
+        b.group = 1
+    if interruptible:
+        poll = poll_signals
+    if not source._enter():
+        for i in range(n):
+            statuses[i] = CLOSED
+        return
+    try:
+        with nogil:
+            failed = pool_run(run_group, &b, (b.n + b.group - 1) // b.group, threads,
+                              poll)
+        if failed and PyErr_Occurred() != NULL:
+            fz_raise(-1)
+        if failed:
+            for i in range(n):
+                if statuses[i] == INTERRUPTED:
+                    statuses[i] = MEMORY
+    finally:
+        source._leave()

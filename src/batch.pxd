@@ -1,0 +1,391 @@
+"""Members into rows: what one thread does with a group of jobs, and with a single member.
+
+A member's bytes are its .npy header and its payload. Engines inflate into one contiguous piece, so the
+rows of a group are done from the last to the first, and each header lands on the tail of the row
+before, which is written next: no copy (a copy cost 12 % on sparse bitmaps). Where the row before is
+not written next, or the member is small, the member goes through scratch memory.
+
+Within a group the reads are sorted by file offset and merged where they touch.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+from directory cimport Listing
+from inflate cimport *
+from source cimport Bytes, fill, fill_two
+from status cimport *
+from zipdir cimport *
+
+cdef enum:
+    JOBS = 32                    # jobs that are read and inflated together, at most
+    INPUT = 512 << 10            # and their compressed bytes: half of a common level 2 cache
+    GAP = 2048                   # reading this much for nothing is cheaper than another pread
+    SLACK = 512                  # room beyond the ends, for the engines' fast loops
+    SMALL = 8192                 # up to here a copy costs less than the engine's slow last bytes
+    DIRECT = 4096                # stored members from here on are read to where they belong
+
+cdef struct Batch:
+    const Bytes *source
+    const Listing *listing
+    const uint64_t *limits       # where each member must end; NULL: where the next row's begins
+    const Engines *engines
+    const int64_t *positions     # n members
+    const int64_t *rows          # and the rows of `out` they belong to; NULL: 0, 1, 2, …
+    size_t n
+    uint8_t *out
+    ssize_t stride
+    size_t row_bytes
+    size_t room_behind           # writable bytes behind the last row
+    const uint8_t *head
+    size_t head_len
+    int32_t *statuses            # n results
+    size_t group                 # jobs that a worker takes at once
+    bint verify
+    uint32_t *extra_hint         # the local extra field's length, as seen last (a guess)
+
+cdef struct Span:                # what is read for one job
+    const Row *row
+    const uint8_t *name
+    uint64_t start, limit
+    size_t length
+    const uint8_t *bytes
+    size_t room                  # readable bytes from there on
+    size_t at                    # which of the batch's jobs
+
+
+cdef extern from *:
+    """
+    static inline uint32_t fz_hint(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+    static inline void fz_set_hint(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+    """
+    uint32_t fz_hint(const uint32_t *p) noexcept nogil
+    void fz_set_hint(uint32_t *p, uint32_t v) noexcept nogil
+
+
+cdef inline uint64_t limit_of(const Listing *l, const uint64_t *limits, uint64_t i) noexcept nogil:
+    cdef uint64_t limit
+    if limits != NULL:
+        return limits[i]
+    limit = l.rows[i + 1].header_offset if i + 1 < l.count else l.start
+    return limit if limit < l.start else l.start
+
+
+cdef inline uint8_t *row_of(const Batch *b, size_t at) noexcept nogil:
+    cdef ssize_t r = <ssize_t>(at if b.rows == NULL else b.rows[at])
+    return b.out + r * b.stride
+
+
+cdef inline size_t span_length(const Span *s, size_t extra) noexcept nogil:
+    """Local header, data and descriptor, if the extra field is `extra` bytes; never into the next
+    structure. check_row has compared the sizes."""
+    cdef uint64_t n = LOCAL_SIZE + s.row.name_length + extra
+    if not owns_nothing(s.row):
+        n += s.row.compressed_size
+    if s.row.flags & FLAG_DESCRIPTOR:
+        n += DESCRIPTOR_MAX
+    return <size_t>(n if n < s.limit - s.start else s.limit - s.start)
+
+
+cdef inline int plan(const Batch *b, size_t at, Span *s) noexcept nogil:
+    cdef uint64_t i = <uint64_t>b.positions[at]
+    cdef int status
+    s.at = at
+    s.row = b.listing.rows + i
+    s.name = b.listing.names + s.row.name_offset
+    s.limit = limit_of(b.listing, b.limits, i)
+    s.start = s.row.header_offset
+    status = check_row(s.row, s.limit)
+    if status == OK:
+        status = check_name(s.row, s.name)
+    if status == OK and s.row.size != b.head_len + b.row_bytes:
+        status = OTHER_HEADER
+    if status == OK:
+        s.length = span_length(s, fz_hint(b.extra_hint))
+    return status
+
+
+cdef inline int find_data(const Batch *b, const Span *s, size_t *data) noexcept nogil:
+    """Check the local header and what stands behind the data, from bytes in hand."""
+    cdef int status = local_header(s.bytes, s.length, s.row, s.name, data)
+    cdef uint64_t size = s.row.compressed_size
+    if status == READ_MORE and s.length == s.limit - s.start:
+        return OVERLAP           # there is no more: its extra field reaches into the next structure
+    if status != OK:
+        return status
+    if owns_nothing(s.row):
+        return OK
+    if data[0] + size > s.limit - s.start:
+        return OVERLAP
+    if data[0] + size > s.length:
+        return READ_MORE
+    if s.row.flags & FLAG_DESCRIPTOR:
+        if s.length - (data[0] + size) < DESCRIPTOR_MAX and s.length < s.limit - s.start:
+            return READ_MORE
+        return descriptor(s.bytes + data[0] + size, <size_t>(s.length - (data[0] + size)), s.row)
+    return OK
+
+
+cdef inline void learn_extra(const Batch *b, const uint8_t *header) noexcept nogil:
+    fz_set_hint(b.extra_hint, le16(header + 28))
+
+
+cdef inline int read_stored(const Batch *b, Scratch *s, Span *p) noexcept nogil:
+    """A stored member: header bytes to scratch, payload to its row, one read for both."""
+    cdef size_t front = LOCAL_SIZE + p.row.name_length, extra = fz_hint(b.extra_hint), data, tries
+    cdef uint8_t *at = row_of(b, p.at)
+    cdef uint8_t *scratch
+    cdef uint8_t behind[DESCRIPTOR_MAX]
+    cdef uint64_t room = p.limit - p.start - front - p.row.size, n
+    cdef uint32_t crc
+    cdef int status = OK
+    for tries in range(2):
+        if extra > room:
+            extra = <size_t>room
+        status = reserve(&s.output, front + extra + b.head_len)
+        if status != OK:
+            return status
+        scratch = <uint8_t *>s.output.ptr
+        status = fill_two(b.source, scratch, front + extra + b.head_len, at, b.row_bytes, p.start)
+        if status != OK:
+            return status
+        p.bytes, p.length = scratch, front + extra
+        status = local_header(scratch, front + extra, p.row, p.name, &data)
+        if status == READ_MORE or (status == OK and data != front + extra):
+            if le16(scratch + 28) > room:
+                return OVERLAP
+            extra = le16(scratch + 28)
+            learn_extra(b, scratch)
+            status = READ_MORE   # the guess was wrong, the second is not
+            continue
+        break
+    if status != OK:
+        return OVERLAP if status == READ_MORE else status
+    if p.row.flags & FLAG_DESCRIPTOR:
+        n = room - extra if room - extra < DESCRIPTOR_MAX else DESCRIPTOR_MAX
+        status = fill(b.source, behind, p.start + data + p.row.size, <size_t>n)
+        if status == OK:
+            status = descriptor(behind, <size_t>n, p.row)
+        if status != OK:
+            return status
+    if b.verify:
+        crc = b.engines.crc(0, scratch + data, b.head_len)
+        if b.engines.crc(crc, at, b.row_bytes) != p.row.crc:
+            return CRC
+    if b.head_len and memcmp(scratch + data, b.head, b.head_len) != 0:
+        return OTHER_HEADER
+    return OK
+
+
+cdef inline void make_job(const Batch *b, const Span *p, size_t data, Job *j) noexcept nogil:
+    j.src = p.bytes + data
+    j.src_len = <size_t>p.row.compressed_size
+    j.src_room = p.room - data
+    if j.src_room - j.src_len > SLACK:
+        j.src_room = j.src_len + SLACK
+    j.dst_len = <size_t>p.row.size
+    j.crc, j.verify = p.row.crc, b.verify
+    j.head, j.head_len = b.head, b.head_len
+    j.row = row_of(b, p.at)
+    j.stored = p.row.method == STORED or owns_nothing(p.row)
+    j.at = p.at
+    j.status = OK
+
+
+cdef inline void read_spans(const Batch *b, Scratch *s, Span *spans, size_t n) noexcept nogil:
+    """Bring in the bytes of n spans: sorted, merged where they touch, one read each run."""
+    cdef size_t order[JOBS]
+    cdef size_t i, k, first, total = 0
+    cdef uint64_t end, stop
+    cdef uint8_t *to
+    cdef Span *p
+    cdef int status
+    for i in range(n):
+        p = &spans[i]
+        if b.source.fd < 0:
+            p.bytes = b.source.base + p.start
+            p.room = <size_t>(b.source.size - p.start)
+            continue
+        total += p.length + GAP
+        k = i                    # insertion sort: at most JOBS, and mostly in order
+        while k > 0 and spans[order[k - 1]].start > p.start:
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = i
+    if b.source.fd < 0:
+        return
+    status = reserve(&s.input, total + SLACK)
+    if status != OK:
+        for i in range(n):
+            b.statuses[spans[i].at] = status
+        return
+    to = <uint8_t *>s.input.ptr
+    first = 0
+    while first < n:
+        end = spans[order[first]].start + spans[order[first]].length
+        k = first + 1
+        while k < n and spans[order[k]].start <= end + GAP:
+            stop = spans[order[k]].start + spans[order[k]].length
+            end = stop if stop > end else end
+            k += 1
+        status = fill(b.source, to, spans[order[first]].start, <size_t>(end - spans[order[first]].start))
+        for i in range(first, k):
+            p = &spans[order[i]]
+            p.bytes = to + (p.start - spans[order[first]].start)
+            if status != OK:     # whose fault it is shows when each is read alone
+                b.statuses[p.at] = fill(b.source, <uint8_t *>p.bytes, p.start, p.length)
+        to += end - spans[order[first]].start
+        first = k
+    memset(to, 0, SLACK)
+    for i in range(n):
+        spans[i].room = <size_t>(to + SLACK - spans[i].bytes)
+
+
+cdef inline void place_job(const Batch *b, Scratch *s, Job *j, bint next_below) noexcept nogil:
+    """Where does the engine write? `next_below`: the rows under the header are all written later."""
+    j.dst_room = j.dst_len
+    if j.stored:
+        j.dst = <uint8_t *>j.src # only read; a header may land on its row, so it waits its turn too
+    elif b.n == 1 and b.head_len == 0:
+        j.dst = j.row
+        j.dst_room += b.room_behind
+    elif j.dst_len > SMALL and b.stride == <ssize_t>b.row_bytes and (next_below or b.head_len == 0):
+        j.dst = j.row - b.head_len
+    else:
+        j.status = reserve(&s.output, j.dst_len + SLACK)
+        j.dst = NULL             # scratch: its address may still change
+        j.dst_room += SLACK
+
+
+cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high) noexcept nogil:
+    """Do the jobs below `high`, as many as one pass holds, not under `low`; returns the new `high`."""
+    cdef Span spans[JOBS]
+    cdef Job jobs[JOBS]
+    cdef size_t late[JOBS]
+    cdef size_t at, n = 0, m = 0, lates = 0, i, k, below, data = 0, bytes = 0
+    cdef Span *p
+    cdef int status
+    at = high
+    while at > low and n < JOBS and bytes < INPUT:
+        at -= 1
+        p = &spans[n]
+        status = plan(b, at, p)
+        if status == OK and p.row.method == STORED and p.row.size >= DIRECT and b.source.fd >= 0:
+            status = read_stored(b, s, p)
+        elif status == OK:
+            bytes += p.length
+            n += 1
+        b.statuses[at] = status
+    read_spans(b, s, spans, n)
+    for i in range(n):
+        p = &spans[i]
+        if b.statuses[p.at] != OK:
+            continue
+        status = find_data(b, p, &data)
+        if status == READ_MORE:
+            late[lates] = i
+            lates += 1
+        b.statuses[p.at] = status
+        if status != OK:
+            continue
+        make_job(b, p, data, &jobs[m])
+        m += 1
+    for i in range(m):
+        below = i + 1            # how far do consecutive rows go on below this one?
+        k = 0
+        while k < b.head_len and below < m and jobs[below].row + b.stride == jobs[below - 1].row:
+            k += b.row_bytes if b.row_bytes else b.head_len
+            below += 1
+        place_job(b, s, &jobs[i], k >= b.head_len and b.row_bytes > 0)
+    for i in range(m):
+        if jobs[i].dst == NULL:
+            jobs[i].dst = <uint8_t *>s.output.ptr
+    inflate_many(b.engines, s, jobs, m)
+    for i in range(m):
+        b.statuses[jobs[i].at] = jobs[i].status
+    for i in range(lates):
+        b.statuses[spans[late[i]].at] = run_late(b, s, &spans[late[i]])
+    return at
+
+
+cdef inline int run_late(const Batch *b, Scratch *s, Span *p) noexcept nogil:
+    """A member whose local extra field is longer than was guessed: read again, alone."""
+    cdef Job j
+    cdef size_t data = 0
+    cdef int status
+    cdef uint8_t header[LOCAL_SIZE]
+    status = fill(b.source, header, p.start, LOCAL_SIZE)
+    if status != OK:
+        return status
+    learn_extra(b, header)
+    p.length = span_length(p, le16(header + 28))
+    read_spans(b, s, p, 1)
+    if b.statuses[p.at] != OK and b.statuses[p.at] != READ_MORE:
+        return b.statuses[p.at]
+    status = find_data(b, p, &data)
+    if status != OK:
+        return OVERLAP if status == READ_MORE else status
+    make_job(b, p, data, &j)
+    place_job(b, s, &j, False)
+    if j.dst == NULL:
+        j.dst = <uint8_t *>s.output.ptr
+    inflate_many(b.engines, s, &j, 1)
+    return j.status
+
+
+cdef inline void run_group(void *batch, size_t g, void *scratch) noexcept nogil:
+    """The pool's work: group g of the batch, from its last row to its first."""
+    cdef const Batch *b = <const Batch *>batch
+    cdef Scratch *s = <Scratch *>scratch
+    cdef size_t low = g * b.group
+    cdef size_t high = low + b.group if b.group < b.n - low else b.n
+    while high > low:
+        high = run_some(b, s, low, high)
+    trim(s)
+
+
+cdef inline int c_read_front(const Batch *b, Scratch *s, uint8_t *out, size_t n, size_t *got) noexcept nogil:
+    """The first n bytes of the batch's one member, or fewer; what is not needed is not read, and so
+    nothing is verified."""
+    cdef Span p
+    cdef size_t data = 0, part, want = LOCAL_SIZE + 65535 * 2
+    cdef uint64_t all
+    cdef int status
+    p.at = 0
+    p.row = b.listing.rows + b.positions[0]
+    p.name = b.listing.names + p.row.name_offset
+    p.limit = limit_of(b.listing, b.limits, <uint64_t>b.positions[0])
+    p.start = p.row.header_offset
+    got[0] = 0
+    status = check_row(p.row, p.limit)
+    if status == OK:
+        status = check_name(p.row, p.name)
+    if status != OK or owns_nothing(p.row):
+        return status
+    all = span_length(&p, fz_hint(b.extra_hint))
+    part = n + 4096 + p.row.name_length
+    p.length = <size_t>(all if all < part else part)
+    read_spans(b, s, &p, 1)
+    if b.statuses[0] != OK:
+        return b.statuses[0]
+    status = local_header(p.bytes, p.length, p.row, p.name, &data)
+    if status == READ_MORE or (status == OK and data + 4 > p.length):
+        learn_extra(b, p.bytes)
+        p.length = <size_t>(p.limit - p.start if p.limit - p.start < want + n + 4096 else want + n + 4096)
+        read_spans(b, s, &p, 1)
+        if b.statuses[0] != OK:
+            return b.statuses[0]
+        status = local_header(p.bytes, p.length, p.row, p.name, &data)
+        if status == READ_MORE:
+            return OVERLAP
+    if status != OK:
+        return status
+    part = p.length - data
+    if part > p.row.compressed_size:
+        part = <size_t>p.row.compressed_size
+    if n > p.row.size:
+        n = <size_t>p.row.size
+    if p.row.method == STORED:
+        got[0] = n if n < part else part
+        memcpy(out, p.bytes + data, got[0])
+        return OK
+    return zlib_ng_prefix(b.engines, s, p.bytes + data, part, out, n, got)

@@ -1,0 +1,402 @@
+"""From an archive to its rows: the end record, the central directory, the table of names.
+
+Reads through source.pxd, understands through zipdir.pxd; runs without the interpreter lock.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
+from inflate cimport arena_alloc, arena_block, arena_free
+from source cimport Bytes, fill
+from status cimport *
+from zipdir cimport *
+
+cdef enum:
+    COMMENT_MAX = 65535
+    BEHIND_MAX = 65536           # bytes behind the archive that are tolerated
+    TAIL = END_SIZE + COMMENT_MAX + LOCATOR_SIZE + END64_SIZE
+    PIECE = 512 << 10            # the directory is read in pieces; a record takes at most 196,651
+    WIDE = 16                    # names are copied this many bytes at a time
+
+cdef extern from *:
+    """
+    #include <string.h>
+    """
+    void *memrchr(const void *s, int c, size_t n) nogil
+
+cdef struct Place:               # where the directory is
+    uint64_t start, size, shift, count
+    bint is64
+
+cdef struct Listing:             # the directory, read
+    Row *rows
+    uint8_t *names
+    uint64_t count, names_size, start
+    bint ordered                 # header offsets rise from row to row
+    arena_block rows_block, names_block
+    uint64_t bad_offset          # where in the file the trouble is
+
+
+cdef inline int end_record(const Bytes *s, const uint8_t *tail, size_t n, uint64_t base, size_t at,
+                           bint exact, Place *place) noexcept nogil:
+    """Is there a self-consistent end record at tail[at]? 4.3.16, 4.3.15, 4.3.14.
+
+    The directory must end exactly where the end records begin, so prefixed (self-extracting) archives
+    are understood whether their offsets count the prefix or not. A zip64 record counts only if it and
+    its locator touch: a locator alone could name a second, hidden directory (CVE-2025-8291)."""
+    cdef const uint8_t *p = tail + at
+    cdef uint8_t record[END64_SIZE]
+    cdef uint8_t locator[LOCATOR_SIZE]
+    cdef uint8_t magic[4]
+    cdef uint64_t candidate[2]
+    cdef uint64_t where = base + at, comment, end, stated
+    cdef uint64_t count, here, size, offset, shift64 = 0
+    cdef uint32_t disk, directory_disk
+    cdef bint sentinel, bound = False
+    cdef int i, status
+    if n - at < END_SIZE:
+        return NO_EOCD
+    disk, directory_disk = le16(p + 4), le16(p + 6)
+    here, count = le16(p + 8), le16(p + 10)
+    size, offset, comment = le32(p + 12), le32(p + 16), le16(p + 20)
+    end = where + END_SIZE + comment
+    if end > s.size or (exact and end != s.size):
+        return COMMENT_LENGTH
+    if s.size - end > BEHIND_MAX:
+        return NO_EOCD
+    place.is64 = False
+    end = where
+    if where >= LOCATOR_SIZE:
+        status = fill(s, locator, where - LOCATOR_SIZE, LOCATOR_SIZE)
+        if status != OK:
+            return status
+        if le32(locator) == LOCATOR_MAGIC:
+            sentinel = (count == SENTINEL16 or here == SENTINEL16 or size == SENTINEL32
+                        or offset == SENTINEL32 or disk == SENTINEL16)
+            stated = le64(locator + 8)
+            end = where - LOCATOR_SIZE
+            # The record ends at the locator; with a prefix it isn't where the locator says.
+            candidate[0] = stated
+            candidate[1] = end - END64_SIZE if end >= END64_SIZE else 0
+            for i in range(2):
+                if end < END64_SIZE or candidate[i] > end - END64_SIZE:
+                    continue
+                status = fill(s, record, candidate[i], END64_SIZE)
+                if status != OK:
+                    return status
+                if (le32(record) == END64_MAGIC and le64(record + 4) >= END64_SIZE - 12
+                        and le64(record + 4) == end - candidate[i] - 12):
+                    bound = True
+                    break
+            if bound:
+                if le32(locator + 4) != 0 or le32(locator + 16) != 1:
+                    return MULTI_DISK
+                if record[14] > 45:
+                    return ZIP64_VERSION
+                if ((count != SENTINEL16 and count != le64(record + 32))
+                        or (here != SENTINEL16 and here != le64(record + 24))
+                        or (size != SENTINEL32 and size != le64(record + 40))
+                        or (offset != SENTINEL32 and offset != le64(record + 48))
+                        or (disk != SENTINEL16 and disk != le32(record + 16))
+                        or (directory_disk != SENTINEL16 and directory_disk != le32(record + 20))):
+                    return ZIP64_CONFLICT
+                here, count = le64(record + 24), le64(record + 32)
+                size, offset = le64(record + 40), le64(record + 48)
+                disk, directory_disk = le32(record + 16), le32(record + 20)
+                end = candidate[i]
+                place.is64 = True
+                if stated > end:
+                    return ZIP64_LOCATOR
+                shift64 = end - stated
+            elif sentinel:
+                return ZIP64_RECORD
+            else:
+                end = where      # twenty bytes that happen to look like a locator
+    if disk != 0 or directory_disk != 0:
+        return MULTI_DISK
+    if count != here:
+        return COUNT
+    if not place.is64 and (size == SENTINEL32 or offset == SENTINEL32):
+        return ZIP64_SENTINEL
+    if size > end or offset > end - size:
+        return CD_RANGE
+    place.shift = end - size - offset
+    if place.is64 and place.shift != shift64:
+        return ZIP64_LOCATOR
+    if count > size // CENTRAL_SIZE:
+        return COUNT_TOO_LARGE
+    place.start, place.size, place.count = end - size, size, count
+    if size == 0:
+        return OK
+    status = fill(s, magic, place.start, 4)
+    if status != OK:
+        return status
+    if le32(magic) != CENTRAL_MAGIC:
+        return CD_MAGIC
+    if place.shift and offset + size <= place.start:
+        status = fill(s, magic, offset, 4)
+        if status == OK and le32(magic) == CENTRAL_MAGIC:
+            return AMBIGUOUS_PREFIX   # two archives, one behind the other: which one is meant?
+    return OK
+
+
+cdef inline int search(const Bytes *s, const uint8_t *tail, size_t n, uint64_t base, size_t lowest,
+                       bint exact, Place *place, uint64_t *bad) noexcept nogil:
+    """The one self-consistent end record in tail[lowest:]; two are refused, for an archive must have
+    one meaning."""
+    cdef size_t end = n
+    cdef const uint8_t *hit
+    cdef Place found
+    cdef int first = NO_EOCD, status, taken = 0
+    while end > lowest:
+        hit = <const uint8_t *>memrchr(tail + lowest, 0x50, end - lowest)
+        if hit == NULL:
+            break
+        end = <size_t>(hit - tail)
+        if n - end < 4 or le32(hit) != END_MAGIC:
+            continue
+        status = end_record(s, tail, n, base, end, exact, &found)
+        if status < 0:
+            return status        # a failing disk is no bad archive
+        if status == OK:
+            taken += 1
+            if taken > 1:
+                bad[0] = base + end
+                return AMBIGUOUS_END
+            place[0] = found
+        elif first == NO_EOCD:
+            first = status
+            bad[0] = base + end
+    return OK if taken else first
+
+
+cdef inline int find_directory(const Bytes *s, Place *place, uint64_t *bad) noexcept nogil:
+    """Candidates whose comment ends exactly where the file ends come first. Only if there is none,
+    up to 64 KiB behind the archive are tolerated, under the same rule: so an archive whose last member
+    is a stored archive opens as the outer one."""
+    cdef uint8_t *tail
+    cdef size_t n, lowest
+    cdef int status, second
+    bad[0] = 0
+    if s.size < END_SIZE:
+        return TOO_SHORT
+    n = TAIL + BEHIND_MAX if s.size > TAIL + BEHIND_MAX else <size_t>s.size
+    tail = <uint8_t *>malloc(n)
+    if tail == NULL:
+        return MEMORY
+    lowest = TAIL if s.size > TAIL else n
+    status = fill(s, tail + (n - lowest), s.size - lowest, lowest)
+    if status == OK:
+        status = search(s, tail + (n - lowest), lowest, s.size - lowest,
+                        lowest - END_SIZE - COMMENT_MAX if lowest > END_SIZE + COMMENT_MAX else 0,
+                        True, place, bad)
+        if status == NO_EOCD or status == COMMENT_LENGTH:
+            second = fill(s, tail, s.size - n, n)
+            if second == OK:
+                second = search(s, tail, n, s.size - n, 0, False, place, bad)
+            if second != NO_EOCD:
+                status = second
+    free(tail)
+    return status
+
+
+cdef inline int walk(const Bytes *s, const Place *place, Listing *out) noexcept nogil:
+    """4.3.12, one record after another: exactly `size` bytes, exactly `count` records.
+
+    Writers exceed 65,535 members without zip64 records; the count is then modulo 65536."""
+    cdef uint64_t at = 0, got = 0, most, count = 0, before = 0, names_most
+    cdef size_t have = 0, need, used = 0
+    cdef uint8_t *buffer = NULL
+    cdef const uint8_t *p
+    cdef const uint8_t *name = NULL
+    cdef Row *row
+    cdef int status = OK
+    cdef bint ordered = True
+    out.start = place.start
+    most = place.count
+    if not place.is64 and place.size // CENTRAL_SIZE >= place.count + 65536:
+        most = place.size // CENTRAL_SIZE
+    # Both bounds follow from the directory's own size, which lies within the file.
+    if arena_alloc(&out.rows_block, <size_t>(most * sizeof(Row))):
+        return MEMORY
+    names_most = place.size - CENTRAL_SIZE * place.count
+    if arena_alloc(&out.names_block, <size_t>names_most + WIDE):
+        return MEMORY
+    out.rows = <Row *>out.rows_block.ptr
+    out.names = <uint8_t *>out.names_block.ptr
+    out.names_size = 0
+    if s.fd < 0:
+        p = s.base + place.start
+        have = <size_t>place.size
+        got = place.size
+    else:
+        buffer = <uint8_t *>malloc(PIECE + WIDE)
+        if buffer == NULL:
+            return MEMORY
+        p = buffer
+    while at < place.size:
+        if have >= 6 and le32(p) == SIGNATURE_MAGIC:
+            status = OK if place.size - at == 6 + <uint64_t>le16(p + 4) else CD_TRAILING
+            at = place.size if status == OK else at
+            break
+        row = out.rows + count
+        status = OK if count < most else COUNT
+        if status == OK:
+            status = central_header(p, have, place.shift, row, &name, &used)
+        elif have >= 4 and le32(p) != CENTRAL_MAGIC:
+            status = CD_TRAILING
+        if status == READ_MORE:
+            if got == place.size:
+                status = CD_ENTRY_OVERRUN
+                break
+            memmove(buffer, p, have)
+            need = PIECE - have
+            if need > place.size - got:
+                need = <size_t>(place.size - got)
+            status = fill(s, buffer + have, place.start + got, need)
+            if status != OK:
+                break
+            p = buffer
+            have += need
+            got += need
+            continue
+        if status != OK:
+            break
+        if row.name_length > names_most - out.names_size:
+            status = COUNT       # so long a name leaves no room for the records that were promised
+            break
+        row.name_offset = out.names_size
+        # Most names are short: 16 bytes at once, whatever they are, beat a call to memcpy.
+        if row.name_length <= WIDE and (buffer != NULL or used >= CENTRAL_SIZE + WIDE):
+            memcpy(out.names + out.names_size, name, WIDE)
+        else:
+            memcpy(out.names + out.names_size, name, row.name_length)
+        out.names_size += row.name_length
+        ordered = ordered and (count == 0 or row.header_offset > before)
+        before = row.header_offset
+        count += 1
+        p += used
+        have -= used
+        at += used
+    free(buffer)
+    out.bad_offset = place.start + at
+    if status != OK:
+        return status
+    if count != place.count and (place.is64 or count < place.count
+                                 or (count - place.count) % 65536 != 0):
+        return COUNT
+    out.count = count
+    out.ordered = ordered
+    return OK
+
+
+cdef inline void release(Listing *l) noexcept nogil:
+    if l.rows_block.ptr != NULL:
+        arena_free(&l.rows_block)
+    if l.names_block.ptr != NULL:
+        arena_free(&l.names_block)
+    memset(l, 0, sizeof(Listing))
+
+
+# Lookup by name: open addressing over the name bytes. A slot is 32 bits: row number + 1 in the low
+# ones, and as many bits of the name's hash as are left, so that other names are seldom looked at.
+# Slots are 1.5 a member (6 bytes), not a power of two (up to 16).
+cdef struct Table:
+    uint32_t *slots
+    uint64_t size
+    uint32_t row_mask
+    uint64_t seed0, seed1
+    arena_block block
+
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    typedef unsigned __int128 fz_u128;
+    static inline uint64_t fz_mix(uint64_t a, uint64_t b) {
+        fz_u128 r = (fz_u128)a * b;
+        return (uint64_t)r ^ (uint64_t)(r >> 64);
+    }
+    /* Keyed by random seeds, so that nobody can write an archive whose names all collide. */
+    static inline uint64_t fz_hash(const uint8_t *p, size_t n, uint64_t k0, uint64_t k1) {
+        uint64_t h = k0 ^ n, a, b;
+        while (n > 16) {
+            memcpy(&a, p, 8); memcpy(&b, p + 8, 8);
+            h = fz_mix(a ^ k1, b ^ h);
+            p += 16; n -= 16;
+        }
+        if (n >= 8) { memcpy(&a, p, 8); memcpy(&b, p + n - 8, 8); }
+        else if (n >= 4) {
+            uint32_t x, y;
+            memcpy(&x, p, 4); memcpy(&y, p + n - 4, 4);
+            a = x; b = y;
+        } else { a = n ? ((uint64_t)p[0] << 16) | ((uint64_t)p[n / 2] << 8) | p[n - 1] : 0; b = 0; }
+        h = fz_mix(a ^ k1, b ^ h);
+        return fz_mix(h ^ k0, 0x9E3779B97F4A7C15u ^ k1);
+    }
+    static inline uint64_t fz_range(uint64_t h, uint64_t n) { return (uint64_t)(((fz_u128)h * n) >> 64); }
+    """
+    uint64_t fz_hash(const uint8_t *p, size_t n, uint64_t k0, uint64_t k1) noexcept nogil
+    uint64_t fz_range(uint64_t h, uint64_t n) noexcept nogil
+
+
+cdef inline bint utf8_name(const Row *row, const uint8_t *name) noexcept nogil:
+    """Equal bytes are different names if one is UTF-8 and one is code page 437."""
+    return row.flags & FLAG_UTF8 and not ascii_only(name, row.name_length)
+
+
+cdef inline uint64_t slot_of(const Listing *l, const Table *t, const uint8_t *name, size_t n,
+                             bint utf8, bint *found) noexcept nogil:
+    cdef uint64_t h = fz_hash(name, n, t.seed0 + utf8, t.seed1)
+    cdef uint64_t at = fz_range(h, t.size)
+    cdef uint32_t tag = <uint32_t>h & ~t.row_mask, slot
+    cdef Row *row
+    while True:
+        slot = t.slots[at]
+        if slot == 0:
+            found[0] = False
+            return at
+        if slot & ~t.row_mask == tag:
+            row = l.rows + ((slot & t.row_mask) - 1)
+            if (row.name_length == n and memcmp(l.names + row.name_offset, name, n) == 0
+                    and utf8_name(row, name) == utf8):
+                found[0] = True
+                return at
+        at += 1
+        if at == t.size:
+            at = 0
+
+
+cdef inline int build_table(const Listing *l, Table *t) noexcept nogil:
+    """The last of several equal names wins, as in zipfile."""
+    cdef uint64_t i, at
+    cdef uint32_t mask = 1
+    cdef bint found
+    cdef Row *row
+    if l.count >= <uint64_t>SENTINEL32 - 1:
+        return COUNT_TOO_LARGE
+    t.size = l.count + l.count // 2 + 2
+    while mask < l.count + 1:
+        mask = (mask << 1) | 1
+    t.row_mask = mask
+    if arena_alloc(&t.block, <size_t>t.size * 4):
+        return MEMORY
+    memset(t.block.ptr, 0, <size_t>t.size * 4)
+    t.slots = <uint32_t *>t.block.ptr
+    for i in range(l.count):
+        row = l.rows + i
+        at = slot_of(l, t, l.names + row.name_offset, row.name_length,
+                     utf8_name(row, l.names + row.name_offset), &found)
+        t.slots[at] = (<uint32_t>fz_hash(l.names + row.name_offset, row.name_length,
+                                         t.seed0 + utf8_name(row, l.names + row.name_offset),
+                                         t.seed1) & ~mask) | <uint32_t>(i + 1)
+    return OK
+
+
+cdef inline uint64_t find_name(const Listing *l, const Table *t, const uint8_t *name, size_t n,
+                               bint utf8) noexcept nogil:
+    """The row, or l.count when there is none."""
+    cdef bint found
+    cdef uint64_t at = slot_of(l, t, name, n, utf8, &found)
+    return (t.slots[at] & t.row_mask) - 1 if found else l.count

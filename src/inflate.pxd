@@ -1,0 +1,228 @@
+"""The single-stream engines behind one C signature: inflate whole members, many jobs a call.
+
+The engines' functions are bound at import by address (fastzip/_codecs.py). A job's output is one
+contiguous piece of memory, .npy header included. zlib-ng is the verdict of last resort: what another
+engine refuses is tried once more by it.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memcmp, memset
+from status cimport *
+
+cdef extern from "arena.h" nogil:
+    ctypedef struct arena_block:
+        void *ptr
+        size_t cap
+        void *raw
+    int arena_alloc(arena_block *block, size_t size)
+    void arena_free(arena_block *block)
+    void arena_expect(size_t size)
+    size_t arena_trim()
+    size_t arena_idle()
+    int arena_init()
+
+cdef enum:
+    Z_OK = 0
+    Z_STREAM_END = 1
+    Z_DATA_ERROR = -3
+    Z_MEM_ERROR = -4
+    Z_BUF_ERROR = -5
+    Z_NO_FLUSH = 0
+    Z_FINISH = 4
+    RAW = -15                    # window bits: deflate without a wrapper, 32 KiB window
+    STEP = 1 << 30               # zlib-ng counts avail_in and avail_out in 32 bits
+    KEEP = 4 << 20               # buffers above this go back to the arena after each use
+
+# zlib-ng's zng_stream. inflateInit2_ is given its size and refuses another layout.
+cdef struct zng_stream:
+    const uint8_t *next_in
+    uint32_t avail_in
+    size_t total_in
+    uint8_t *next_out
+    uint32_t avail_out
+    size_t total_out
+    const char *msg
+    void *state
+    void *zalloc
+    void *zfree
+    void *opaque
+    int data_type
+    uint32_t adler
+    unsigned long reserved
+
+ctypedef int (*init_fn)(zng_stream *, int, const char *, int) noexcept nogil
+ctypedef int (*stream_fn)(zng_stream *) noexcept nogil
+ctypedef int (*inflate_fn)(zng_stream *, int) noexcept nogil
+ctypedef uint32_t (*crc_fn)(uint32_t, const void *, size_t) noexcept nogil
+ctypedef void *(*alloc_fn)() noexcept nogil
+ctypedef void (*free_fn)(void *) noexcept nogil
+ctypedef int (*decompress_fn)(void *, const void *, size_t, void *, size_t,
+                              size_t *, size_t *) noexcept nogil
+
+cdef struct Engines:             # NULL: not there
+    init_fn init
+    inflate_fn inflate
+    stream_fn reset
+    stream_fn end
+    alloc_fn ld_alloc
+    free_fn ld_free
+    decompress_fn ld_decompress  # libdeflate_deflate_decompress_ex
+    crc_fn crc
+    int whole                    # Whole: which engine inflates whole members
+
+cdef enum Whole:
+    ZLIB_NG = 0
+    LIBDEFLATE = 1
+
+# What a thread needs while it works; see pool.h on how it is kept.
+cdef struct Scratch:
+    zng_stream stream
+    bint stream_ready
+    void *ld
+    arena_block input            # compressed bytes as read from the file
+    arena_block output           # a member that can't be inflated where it belongs
+
+cdef struct Job:
+    const uint8_t *src
+    size_t src_len               # the member's compressed bytes
+    size_t src_room              # bytes that may be read from src on, at least src_len
+    uint8_t *dst
+    size_t dst_len               # the member's size
+    size_t dst_room              # bytes that may be written from dst on, at least dst_len
+    uint32_t crc
+    bint verify
+    const uint8_t *head          # the .npy header that the member must begin with
+    size_t head_len
+    uint8_t *row                 # where the bytes after it go, if they are not there already
+    bint stored                  # nothing to inflate: the member stands at dst
+    size_t at                    # whose job it is
+    int32_t status
+
+
+cdef inline int reserve(arena_block *b, size_t n) noexcept nogil:
+    """Make b hold at least n bytes; what it held is lost."""
+    cdef size_t want = n + n // 4 if n < KEEP else n
+    if n <= b.cap and b.ptr != NULL:
+        return OK
+    if b.ptr != NULL:
+        arena_free(b)
+    b.ptr = NULL
+    b.cap = 0
+    if want < 65536:
+        want = 65536
+    return OK if arena_alloc(b, want) == 0 else MEMORY
+
+
+cdef inline void trim(Scratch *s) noexcept nogil:
+    """Between two uses: no thread sits on a large buffer that another could use."""
+    if s.input.cap > KEEP:
+        arena_free(&s.input)
+        memset(&s.input, 0, sizeof(arena_block))
+    if s.output.cap > KEEP:
+        arena_free(&s.output)
+        memset(&s.output, 0, sizeof(arena_block))
+
+
+cdef inline int ready_stream(const Engines *e, Scratch *s) noexcept nogil:
+    if s.stream_ready:
+        return OK if e.reset(&s.stream) == Z_OK else MEMORY
+    memset(&s.stream, 0, sizeof(zng_stream))
+    if e.init(&s.stream, RAW, b"2.0.0", sizeof(zng_stream)) != Z_OK:
+        return MEMORY
+    s.stream_ready = True
+    return OK
+
+
+cdef inline int zlib_ng_prefix(const Engines *e, Scratch *s, const uint8_t *src, size_t src_len,
+                               uint8_t *dst, size_t n, size_t *got) noexcept nogil:
+    """The first n bytes of a member, as far as src goes. Nothing is verified."""
+    cdef int status = ready_stream(e, s), r
+    if status != OK:
+        return status
+    s.stream.next_in, s.stream.avail_in = src, <uint32_t>(src_len if src_len < STEP else STEP)
+    s.stream.next_out, s.stream.avail_out = dst, <uint32_t>n
+    r = e.inflate(&s.stream, Z_NO_FLUSH)
+    got[0] = n - s.stream.avail_out
+    if r == Z_DATA_ERROR:
+        return DEFLATE
+    return MEMORY if r == Z_MEM_ERROR else OK
+
+
+cdef inline int zlib_ng_whole(const Engines *e, Scratch *s, Job *j) noexcept nogil:
+    """Room beyond the exact ends keeps zlib-ng in its fast loop up to the last byte, since that needs
+    some 15 bytes of input and 260 of output in front of it; the lengths are compared afterwards."""
+    cdef int status = ready_stream(e, s), r
+    cdef size_t in_left = j.src_room, out_left = j.dst_room, n, used, made
+    if status != OK:
+        return status
+    s.stream.next_in, s.stream.avail_in = j.src, 0
+    s.stream.next_out, s.stream.avail_out = j.dst, 0
+    while True:
+        if s.stream.avail_in == 0 and in_left:
+            n = in_left if in_left < STEP else STEP
+            s.stream.avail_in = <uint32_t>n
+            in_left -= n
+        if s.stream.avail_out == 0 and out_left:
+            n = out_left if out_left < STEP else STEP
+            s.stream.avail_out = <uint32_t>n
+            out_left -= n
+        r = e.inflate(&s.stream, Z_FINISH if in_left == 0 and out_left == 0 else Z_NO_FLUSH)
+        if r == Z_STREAM_END or r == Z_DATA_ERROR or r == Z_MEM_ERROR:
+            break
+        if not ((s.stream.avail_in == 0 and in_left) or (s.stream.avail_out == 0 and out_left)):
+            break                # out of input or of room
+    used = <size_t>(s.stream.next_in - j.src)
+    made = <size_t>(s.stream.next_out - j.dst)
+    if r == Z_MEM_ERROR:
+        return MEMORY
+    if made > j.dst_len:
+        return TOO_LONG
+    if used > j.src_len:
+        return TRUNCATED_STREAM  # it went on into what stands behind the member
+    if r == Z_DATA_ERROR:
+        return DEFLATE
+    if r != Z_STREAM_END:
+        return TRUNCATED_STREAM if s.stream.avail_in == 0 else TOO_LONG
+    if used < j.src_len:
+        return TRAILING_DATA
+    return OK if made == j.dst_len else TOO_SHORT_STREAM
+
+
+cdef inline int libdeflate_whole(const Engines *e, Scratch *s, Job *j) noexcept nogil:
+    cdef size_t used = 0, made = 0
+    if s.ld == NULL:
+        s.ld = e.ld_alloc()
+        if s.ld == NULL:
+            return MEMORY
+    if e.ld_decompress(s.ld, j.src, j.src_room, j.dst, j.dst_room, &used, &made) == 0 \
+            and used == j.src_len and made == j.dst_len:
+        return OK
+    if e.init != NULL:
+        return zlib_ng_whole(e, s, j)
+    return DEFLATE               # no zlib-ng to say more
+
+
+cdef inline void inflate_many(const Engines *e, Scratch *s, Job *jobs, size_t n) noexcept nogil:
+    """Do the jobs in their order: a header may lie on the tail of the row that comes next."""
+    cdef size_t i
+    cdef Job *j
+    for i in range(n):
+        j = &jobs[i]
+        if j.status != OK:
+            continue
+        if not j.stored:
+            j.status = libdeflate_whole(e, s, j) if e.whole == LIBDEFLATE else zlib_ng_whole(e, s, j)
+        if j.status == OK:
+            j.status = deliver(e, j)
+
+
+cdef inline int deliver(const Engines *e, Job *j) noexcept nogil:
+    """The member stands at dst: verify it, and put its payload where it belongs."""
+    if j.verify and e.crc(0, j.dst, j.dst_len) != j.crc:
+        return CRC
+    if j.head_len and memcmp(j.dst, j.head, j.head_len) != 0:
+        return OTHER_HEADER
+    if j.row != NULL and j.row != j.dst + j.head_len:
+        memcpy(j.row, j.dst + j.head_len, j.dst_len - j.head_len)
+    return OK

@@ -1,0 +1,25 @@
+/* Worker threads for the batch reader: started when first needed, asleep when there is nothing to
+ * do, dropped in a forked child. They run plain functions and never touch Python. No Python.h. */
+#ifndef FASTZIP_POOL_H
+#define FASTZIP_POOL_H
+#include <stddef.h>
+
+/* Works on group number `group` of the task; `scratch` is this thread's for the call. */
+typedef void (*pool_work)(void *task, size_t group, void *scratch);
+/* Called by the caller's thread now and then; anything but 0 stops the task. */
+typedef int (*pool_poll)(void *task);
+
+/* Runs work(task, g, scratch) for each g below groups on up to `threads` threads, the caller's
+ * among them, and returns when no thread works on the task any more: 0, or -1 when poll stopped it
+ * or there was no memory for the caller's scratch. */
+int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll);
+
+/* Scratch: one for each thread that is working now, made by make() and kept for the next. */
+void pool_init_scratch(void *(*make)(void), void (*destroy)(void *));
+void *pool_take_scratch(void);             /* NULL: no memory */
+void pool_give_scratch(void *scratch);
+
+unsigned pool_workers(void);               /* threads that exist now */
+/* Call once: registers the fork handlers. */
+int pool_init(void);
+#endif

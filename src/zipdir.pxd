@@ -1,0 +1,285 @@
+"""ZIP records: bytes in, records out. Pure: no I/O, no allocation, no Python.
+
+Numbers are little-endian and read byte by byte, so alignment and the machine's order don't matter.
+Every function is told where its bytes end and compares before it advances. Section numbers are those
+of APPNOTE.TXT 6.3.10.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, UINT64_MAX
+from libc.string cimport memcmp
+from status cimport *
+
+cdef enum:
+    LOCAL_SIZE = 30          # 4.3.7   local file header, without name and extra field
+    CENTRAL_SIZE = 46        # 4.3.12  central directory header, likewise
+    END_SIZE = 22            # 4.3.16  end of central directory record, without comment
+    END64_SIZE = 56          # 4.3.14  zip64 end of central directory record, version 1
+    LOCATOR_SIZE = 20        # 4.3.15  zip64 end of central directory locator
+    DESCRIPTOR_MAX = 24      # 4.3.9   data descriptor with signature and 8-byte sizes
+    LOCAL_MAGIC = 0x04034B50
+    CENTRAL_MAGIC = 0x02014B50
+    END_MAGIC = 0x06054B50
+    END64_MAGIC = 0x06064B50
+    LOCATOR_MAGIC = 0x07064B50
+    SIGNATURE_MAGIC = 0x05054B50   # 4.3.13  digital signature
+    FLAG_ENCRYPTED = 0x2041  # 4.4.4   bits 0, 6, 13: encrypted, strongly, masked headers
+    FLAG_DESCRIPTOR = 0x0008 #         bit 3: sizes and CRC stand behind the data
+    FLAG_UTF8 = 0x0800       #         bit 11: the name is UTF-8, else code page 437
+    FLAG_UNKNOWN = 0xC020    #         bits 5, 14, 15: patch data, reserved
+    FLAG_BOTH = 0x2049       #         what local and central header must agree on
+    STORED = 0               # 4.4.5
+    DEFLATED = 8
+    DEFLATE_RATIO = 1032     # RFC 1951: a 258-byte match costs two bits at least
+    HIGHEST_VERSION = 63     # 4.4.3   version needed, low byte
+
+cdef enum:
+    SENTINEL16 = 0xFFFF
+cdef extern from *:
+    """
+    #define FZ_SENTINEL32 0xFFFFFFFFu
+    """
+    const uint32_t SENTINEL32 "FZ_SENTINEL32"   # 4.4.1.4: the value stands in the zip64 record
+
+# One member, as the directory states it; the layout is public (fastzip.index.ROW).
+cdef struct Row:
+    uint64_t header_offset   # of the local header, from the start of the file
+    uint64_t compressed_size
+    uint64_t size
+    uint64_t name_offset     # into the name blob
+    uint32_t crc
+    uint16_t name_length
+    uint16_t method
+    uint16_t flags
+    uint16_t unused0
+    uint32_t unused1
+
+cdef struct End:
+    uint64_t count
+    uint64_t count_here      # entries on this disk
+    uint64_t size            # of the directory, bytes
+    uint64_t offset          # of the directory, as stated
+    uint32_t disk
+    uint32_t directory_disk
+
+
+cdef inline uint16_t le16(const uint8_t *p) noexcept nogil:
+    return <uint16_t>(p[0] | (<uint16_t>p[1] << 8))
+
+cdef inline uint32_t le32(const uint8_t *p) noexcept nogil:
+    return p[0] | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16) | (<uint32_t>p[3] << 24)
+
+cdef inline uint64_t le64(const uint8_t *p) noexcept nogil:
+    return <uint64_t>le32(p) | (<uint64_t>le32(p + 4) << 32)
+
+
+cdef inline int zip64_extra(const uint8_t *p, size_t n, uint64_t **wanted, int count) noexcept nogil:
+    """Fill `wanted` (the overflowed fields, in the order of 4.5.3) from the zip64 extra field.
+
+    Padding is tolerated, since zipalign, APK and JAR writers leave it, and so are values that nobody
+    asked for (4.5.3 notes that NumPy's and others' writers reserve them).
+    """
+    cdef size_t length, at, i
+    cdef bint seen = False
+    while n >= 4:
+        length = le16(p + 2)
+        if length > n - 4:
+            return EXTRA_OVERRUN
+        if le16(p) == 1:
+            if seen:
+                return ZIP64_EXTRA_DUPLICATE
+            seen = True
+            if length < 8 * <size_t>count:
+                return ZIP64_EXTRA_SHORT
+            for i in range(<size_t>count):
+                wanted[i][0] = le64(p + 4 + 8 * i)
+        p += 4 + length
+        n -= 4 + length
+    return OK if seen or count == 0 else ZIP64_EXTRA_MISSING
+
+
+cdef inline int central_header(const uint8_t *p, size_t n, uint64_t shift, Row *row,
+                               const uint8_t **name, size_t *used) noexcept nogil:
+    """4.3.12. `n` bytes are the whole rest of the directory, or what has been read of it: READ_MORE
+    when they may not hold the record and more could. `shift` is added to the header's offset."""
+    cdef size_t names, extras, comments
+    cdef uint64_t *wanted[3]
+    cdef int count = 0, status
+    if n < CENTRAL_SIZE:
+        return READ_MORE
+    if le32(p) != CENTRAL_MAGIC:
+        return CD_ENTRY
+    names, extras, comments = le16(p + 28), le16(p + 30), le16(p + 32)
+    if names + extras + comments > n - CENTRAL_SIZE:     # three 16-bit numbers: the sum can't wrap
+        return READ_MORE
+    row.flags, row.method = le16(p + 8), le16(p + 10)
+    row.crc = le32(p + 16)
+    row.compressed_size, row.size, row.header_offset = le32(p + 20), le32(p + 24), le32(p + 42)
+    row.name_length = <uint16_t>names
+    row.unused0 = 0
+    row.unused1 = 0
+    if le16(p + 34) != 0 and le16(p + 34) != SENTINEL16:
+        return MULTI_DISK
+    if p[6] > HIGHEST_VERSION:
+        return VERSION_NEEDED
+    if extras:
+        if row.size == SENTINEL32:
+            wanted[count] = &row.size
+            count += 1
+        if row.compressed_size == SENTINEL32:
+            wanted[count] = &row.compressed_size
+            count += 1
+        if row.header_offset == SENTINEL32:
+            wanted[count] = &row.header_offset
+            count += 1
+        status = zip64_extra(p + CENTRAL_SIZE + names, extras, wanted, count)
+        if status != OK:
+            return status
+    elif row.size == SENTINEL32 or row.compressed_size == SENTINEL32 or row.header_offset == SENTINEL32:
+        return ZIP64_EXTRA_MISSING
+    if row.header_offset > UINT64_MAX - shift:
+        return CD_RANGE
+    row.header_offset += shift
+    name[0] = p + CENTRAL_SIZE
+    used[0] = CENTRAL_SIZE + names + extras + comments
+    return OK
+
+
+cdef inline bint owns_nothing(const Row *row) noexcept nogil:
+    """Empty members have no data, whatever they claim: Java's empty directories say 2 bytes."""
+    return row.size == 0 and row.crc == 0
+
+
+cdef inline int check_row(const Row *row, uint64_t limit) noexcept nogil:
+    """What the directory alone tells of one member; `limit` is where the next structure begins.
+
+    Every size is compared with the room there is before anybody allocates or adds."""
+    cdef uint64_t room
+    if row.flags & FLAG_ENCRYPTED:
+        return ENCRYPTED
+    if row.flags & FLAG_UNKNOWN:
+        return FLAGS
+    if row.method != STORED and row.method != DEFLATED:
+        return METHOD
+    if row.header_offset > limit or limit - row.header_offset < LOCAL_SIZE + <uint64_t>row.name_length:
+        return OVERLAP
+    if owns_nothing(row):
+        return OK
+    room = limit - row.header_offset - LOCAL_SIZE - row.name_length
+    if row.compressed_size > room:
+        return OVERLAP
+    if row.method == STORED:
+        return OK if row.compressed_size == row.size else STORED_SIZE
+    if row.size > 0 and (row.size - 1) // DEFLATE_RATIO >= row.compressed_size:
+        return IMPOSSIBLE_SIZE
+    return OK
+
+
+cdef inline int local_header(const uint8_t *p, size_t n, const Row *row, const uint8_t *name,
+                             size_t *data) noexcept nogil:
+    """4.3.7. Must say what the directory said; `data` is where the data begin, from `p`.
+
+    NumPy's writer puts 0xFFFFFFFF into both sizes and the values into a zip64 extra field, for
+    members of any size."""
+    cdef size_t names, extras
+    cdef uint64_t size, compressed
+    cdef uint64_t *wanted[2]
+    cdef int count = 0, status
+    if n < LOCAL_SIZE:
+        return READ_MORE
+    if le32(p) != LOCAL_MAGIC:
+        return LFH_MAGIC
+    names, extras = le16(p + 26), le16(p + 28)
+    if names != row.name_length:
+        return LFH_NAME
+    if n - LOCAL_SIZE < names + extras:
+        return READ_MORE
+    if memcmp(p + LOCAL_SIZE, name, names) != 0:
+        return LFH_NAME
+    if le16(p + 8) != row.method:
+        return LFH_METHOD
+    if (le16(p + 6) ^ row.flags) & FLAG_BOTH:
+        return LFH_FLAGS
+    data[0] = LOCAL_SIZE + names + extras
+    if row.flags & FLAG_DESCRIPTOR or owns_nothing(row):
+        return OK
+    compressed, size = le32(p + 18), le32(p + 22)
+    if size == SENTINEL32:
+        wanted[count] = &size
+        count += 1
+    if compressed == SENTINEL32:
+        wanted[count] = &compressed
+        count += 1
+    if extras or count:
+        status = zip64_extra(p + LOCAL_SIZE + names, extras, wanted, count)
+        if status != OK:
+            return status
+    if size != row.size or compressed != row.compressed_size or le32(p + 14) != row.crc:
+        return LFH_SIZES
+    return OK
+
+
+cdef inline int descriptor(const uint8_t *p, size_t n, const Row *row) noexcept nogil:
+    """4.3.9: with or without signature, 4-byte or 8-byte sizes; any of the four may match, since a
+    CRC may happen to look like the signature."""
+    cdef int skip
+    for skip in range(0, 8, 4):
+        if skip and (n < 4 or le32(p) != 0x08074B50):
+            break
+        if n >= 12 + <size_t>skip and le32(p + skip) == row.crc:
+            if le32(p + skip + 4) == row.compressed_size and le32(p + skip + 8) == row.size:
+                return OK
+            if (n >= 20 + <size_t>skip and le64(p + skip + 4) == row.compressed_size
+                    and le64(p + skip + 12) == row.size):
+                return OK
+    return DESCRIPTOR
+
+
+cdef inline bint ascii_only(const uint8_t *p, size_t n) noexcept nogil:
+    cdef uint8_t seen = 0
+    cdef size_t i
+    for i in range(n):
+        seen |= p[i]
+    return seen < 0x80
+
+
+cdef inline bint valid_utf8(const uint8_t *p, size_t n) noexcept nogil:
+    """RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF."""
+    cdef size_t i = 0, more, k
+    cdef uint32_t c, least
+    while i < n:
+        c = p[i]
+        i += 1
+        if c < 0x80:
+            continue
+        if 0xC2 <= c <= 0xDF:
+            more, least, c = 1, 0x80, c & 0x1F
+        elif 0xE0 <= c <= 0xEF:
+            more, least, c = 2, 0x800, c & 0x0F
+        elif 0xF0 <= c <= 0xF4:
+            more, least, c = 3, 0x10000, c & 0x07
+        else:
+            return False
+        if more > n - i:
+            return False
+        for k in range(more):
+            if p[i] & 0xC0 != 0x80:
+                return False
+            c = (c << 6) | (p[i] & 0x3F)
+            i += 1
+        if c < least or c > 0x10FFFF or 0xD800 <= c <= 0xDFFF:
+            return False
+    return True
+
+
+cdef inline int check_name(const Row *row, const uint8_t *name) noexcept nogil:
+    """Names that two readers would understand differently belong to no member that is read."""
+    cdef size_t i
+    for i in range(row.name_length):
+        if name[i] == 0:
+            return NAME_NUL
+    if row.flags & FLAG_UTF8 and not ascii_only(name, row.name_length) \
+            and not valid_utf8(name, row.name_length):
+        return NAME_UTF8
+    if row.size and row.name_length and name[row.name_length - 1] == 47:    # "/"
+        return DIRECTORY_WITH_DATA
+    return OK

@@ -9,7 +9,9 @@ from glob import glob
 from setuptools import Extension, setup
 
 if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
-    sys.exit(f"fastzip builds on Linux, x86-64 or AArch64; this is {sys.platform}, {platform.machine()}")
+    sys.exit(
+        f"fastzip builds on Linux, x86-64 or AArch64; this is {sys.platform}, {platform.machine()}"
+    )
 
 flags = ["-std=gnu11", "-pthread"] + ([] if os.environ.get("FASTZIP_DEBUG") else ["-O3", "-g0"])
 macros, links = [], ["-pthread"]

@@ -1,7 +1,7 @@
 """Read arrays out of ZIP and NPZ archives, fast.
 
-The archive's directory is parsed once into flat arrays, members are inflated where they will be used,
-and the unit of work is a batch.
+The archive's directory is parsed once into flat arrays, members are inflated where they will be
+used, and the unit of work is a batch.
 
 >>> import fastzip
 >>> npz = fastzip.load("training.npz")        # doctest: +SKIP

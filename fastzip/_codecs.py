@@ -1,8 +1,9 @@
 """Binds the inflate engines when fastzip is imported, and says which are in use.
 
-zlib-ng is required: its wheel's extension module exports zlib-ng's own C functions, which are looked
-up through the module's handle, so a build that is linked against a shared libz-ng is found as well.
-An engine is used only after it has inflated a stream and computed a CRC as the standard library does.
+zlib-ng is required: its wheel's extension module exports zlib-ng's own C functions, which are
+looked up through the module's handle, so a build that is linked against a shared libz-ng is found
+as well. An engine is used only after it has inflated a stream and computed a CRC as the standard
+library does.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _addresses(library: ctypes.CDLL, names: Sequence[str]) -> list[int]:
 
 
 def _proves_itself() -> bool:
-    """Does the engine in use inflate a stream with dynamic Huffman codes, and refuse a broken one?"""
+    """Does the engine in use inflate a stream of dynamic codes, and refuse a broken one?"""
     text = b"".join(b"%d%s" % (i * i % 97, b"fastzip" if i % 3 else b"npz") for i in range(60))
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     stream = packer.compress(text) + packer.flush()
@@ -190,8 +191,8 @@ def engines() -> EnginesInfo:
     -------
     dict
         ``inflate``: the engine for whole members, ``"libdeflate"`` where it is installed and
-        ``"zlib-ng"`` otherwise; ``crc32``: the engine for checksums; ``forced``: what the environment
-        variable ``FASTZIP_ENGINE`` asked for when fastzip was imported; ``zlib_ng`` and
+        ``"zlib-ng"`` otherwise; ``crc32``: the engine for checksums; ``forced``: what the
+        environment variable ``FASTZIP_ENGINE`` asked for when fastzip was imported; ``zlib_ng`` and
         ``libdeflate``: for each, ``available``, ``version`` and ``source`` (where it comes from, or
         why it isn't there). zlib-ng has the last word on what another engine refuses.
 

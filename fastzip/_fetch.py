@@ -1,12 +1,13 @@
 """Batches: keys to positions, positions to jobs, jobs to the rows of one array.
 
-The native workers take members whose .npy header is, byte for byte, the first one's. What is left goes
-round again with the header of the first that is left, converted if its order or byte order differ.
+The native workers take members whose .npy header is, byte for byte, the first one's. What is left
+goes round again with the header of the first that is left, converted if its order or byte order
+differ.
 """
 
 from __future__ import annotations
 
-import operator
+import math
 import threading
 from collections.abc import Iterable
 from typing import Any, Final
@@ -119,7 +120,9 @@ class _Batch:
         """The header of a member that can be a row of a batch."""
         header = self.reader.header(position, self.max_header_size)
         if header is None:
-            raise self.refusal(position, "not an array, so it can't be a row of a batch", "no_array")
+            raise self.refusal(
+                position, "not an array, so it can't be a row of a batch", "no_array"
+            )
         if header.spec.dtype.hasobject:
             raise self.refusal(
                 position, "an array of Python objects, which can't be fetched", "object_dtype"
@@ -162,22 +165,23 @@ class _Batch:
     def failed_before(self, job: int) -> bool:
         return bool(self.failed) and min(self.failed) < job
 
-    def check(
-        self, header: Header, job: int, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> None:
+    def check(self, header: Header, job: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Is this member like the others?"""
         if not _matches(header, shape, dtype):
             first = self.reader.index.name(int(self.positions[0]))
             native = header.spec.dtype.newbyteorder("=")
             raise self.refusal(
                 int(self.positions[job]),
-                f"{_describe(header.spec.shape, native)}, and {first} is {_describe(shape, dtype)}; "
-                "the members of a batch must be alike",
+                f"{_describe(header.spec.shape, native)}, and {first} is "
+                f"{_describe(shape, dtype)}; the members of a batch must be alike",
                 "unlike",
             )
 
     def native(
-        self, header: Header, jobs: npt.NDArray[Any] | None, rows: npt.NDArray[Any] | None,
+        self,
+        header: Header,
+        jobs: npt.NDArray[Any] | None,
+        rows: npt.NDArray[Any] | None,
         out: npt.NDArray[Any],
     ) -> npt.NDArray[np.int32]:
         """Have the workers fill out[rows] with the members of these jobs; their statuses."""
@@ -207,9 +211,7 @@ class _Batch:
             return np.empty(0, np.int64)
         return self.sort_out(statuses, np.arange(len(statuses)) if jobs is None else jobs)
 
-    def sort_out(
-        self, statuses: npt.NDArray[np.int32], jobs: npt.NDArray[Any]
-    ) -> npt.NDArray[Any]:
+    def sort_out(self, statuses: npt.NDArray[np.int32], jobs: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Note the failures; the jobs whose member has another header."""
         index = self.reader.index
         for k in np.flatnonzero(statuses):
@@ -272,16 +274,14 @@ def _as_bytes(out: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return out.reshape(len(out), -1).view(np.uint8)
 
 
-def new_batch(n: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """An uninitialised batch in the arena's memory: aligned, and warm if one of its size was freed."""
-    count = operator.index(n)
-    for extent in shape:
-        count *= extent
-    nbytes = count * dtype.itemsize
+def new_batch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """An uninitialised batch in the arena's memory: aligned, and warm if one was freed before."""
+    nbytes = math.prod(shape) * dtype.itemsize
     if dtype.itemsize == 0:
-        return np.empty((n, *shape), dtype)
+        return np.empty(shape, dtype)
     _core.expect_batch(nbytes)
-    return np.ndarray((n, *shape), dtype, _core.Block(nbytes))
+    block: Any = _core.Block(nbytes)
+    return np.ndarray(shape, dtype, block)
 
 
 def trim() -> int:
@@ -326,15 +326,15 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDA
     if array.size:
         row = array[0]
         if row.ndim and not row.flags.c_contiguous:
-            raise ValueError(f"the rows of out must be C-contiguous; its strides are {array.strides}")
+            raise ValueError(
+                f"the rows of out must be C-contiguous; its strides are {array.strides}"
+            )
         if len(array) > 1 and abs(array.strides[0]) < row.nbytes:
             raise ValueError(f"the rows of out overlap; its strides are {array.strides}")
     return array
 
 
-def fetch(
-    reader: Reader, keys: Any, out: Any, threads: int | None, max_header_size: int
-) -> Any:
+def fetch(reader: Reader, keys: Any, out: Any, threads: int | None, max_header_size: int) -> Any:
     """See `fastzip.NpzFile.fetch`."""
     batch = _Batch(reader, keys, _threads.resolve(threads), max_header_size)
     if len(batch.positions) == 0:
@@ -342,7 +342,7 @@ def fetch(
     header = batch.header(int(batch.positions[0]))
     dtype = header.spec.dtype.newbyteorder("=")
     shape = (len(batch.positions), *header.spec.shape)
-    array = new_batch(*shape[:1], shape[1:], dtype) if out is None else check_out(out, shape, dtype)
+    array = new_batch(shape, dtype) if out is None else check_out(out, shape, dtype)
     batch.fill(header, array)
     return array if out is None else out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -28,22 +29,18 @@ class Reader:
         self.headers = HeaderCache()
         self._last = NO_HEADER
 
-    def block(self, position: int, lead: int = 0) -> _core.Block:
-        """The member's bytes, verified, in memory of their own from byte `lead` on."""
-        block = _core.read_member(self.source, self.directory, position, lead, self.verify)
-        if isinstance(block, int):
-            raise self.index.error(block, position)
-        return block
-
     def data(self, position: int) -> bytes:
         """The member's bytes, verified."""
-        return bytes(self.block(position))
+        block: Any = _core.read_member(self.source, self.directory, position, 0, self.verify)
+        if isinstance(block, int):
+            raise self.index.error(block, position)
+        return bytes(block)
 
     def member(
         self,
         position: int,
         allow_pickle: bool = False,
-        pickle_kwargs: dict[str, Any] | None = None,
+        pickle_kwargs: Mapping[str, Any] | None = None,
         max_header_size: int = 10000,
     ) -> npt.NDArray[Any] | bytes:
         """What NumPy makes of this member: an array, or bytes if it is no .npy file.
@@ -51,31 +48,32 @@ class Reader:
         The array's memory is what the member was inflated into, header in front."""
         last = self._last  # mostly this member's header is the last one's
         lead = -len(last.raw) % ALIGN
-        block = _core.read_member(self.source, self.directory, position, lead, self.verify)
+        block: Any = _core.read_member(self.source, self.directory, position, lead, self.verify)
         if isinstance(block, int):
             raise self.index.error(block, position)
         raw, spec, plain, _, nbytes = last
-        if (
-            plain
-            and block.startswith(raw, lead)
-            and lead + len(raw) + nbytes <= block.nbytes
-        ):
+        if plain and block.startswith(raw, lead) and lead + len(raw) + nbytes <= block.nbytes:
             return np.ndarray(
-                spec.shape, spec.dtype, block, lead + len(raw), None, "F" if spec.fortran_order else "C"
+                spec.shape,
+                spec.dtype,
+                block,
+                lead + len(raw),
+                None,
+                "F" if spec.fortran_order else "C",
             )
         return self._other(block, lead, position, allow_pickle, pickle_kwargs, max_header_size)
 
     def _other(
         self,
-        block: _core.Block,
+        block: Any,
         lead: int,
         position: int,
         allow_pickle: bool,
-        pickle_kwargs: dict[str, Any] | None,
+        pickle_kwargs: Mapping[str, Any] | None,
         max_header_size: int,
     ) -> npt.NDArray[Any] | bytes:
         """A member with another header than the last one's."""
-        view = memoryview(block)[lead:]
+        view: Any = memoryview(block)[lead:]
         if view[: len(MAGIC)] != MAGIC:
             return bytes(view)
         try:
@@ -89,16 +87,14 @@ class Reader:
         spec = header.spec
         at = lead + header.offset
         if at % ALIGN:  # the guess was wrong: move the payload to where it is aligned
-            aligned = _core.Block(header.nbytes)
+            aligned: Any = _core.Block(header.nbytes)
             memoryview(aligned)[:] = view[header.offset : header.offset + header.nbytes]
             block, at = aligned, 0
         return np.ndarray(
             spec.shape, spec.dtype, block, at, None, "F" if spec.fortran_order else "C"
         )
 
-    def _header(
-        self, front: bytes, data: Any, size: int, max_header_size: int
-    ) -> Header | None:
+    def _header(self, front: bytes, data: Any, size: int, max_header_size: int) -> Header | None:
         """The header of a member of `size` bytes, of which `data` has the beginning."""
         length = header_length(front)
         if length is None:
@@ -110,9 +106,7 @@ class Reader:
                 "`allow_pickle=True`."
             )
         if length > size:
-            raise ValueError(
-                f"EOF: reading array header, expected {length} bytes got {size}"
-            )
+            raise ValueError(f"EOF: reading array header, expected {length} bytes got {size}")
         return self.headers.understand(bytes(data[:length]), size, max_header_size)
 
     def _check_payload(self, header: Header, size: int) -> None:
@@ -121,7 +115,7 @@ class Reader:
             shape = ",".join(map(str, header.spec.shape))
             raise ValueError(
                 "Failed to read all data for array. "
-                f"Expected ({shape}) = {header.count} elements, could only read {got} elements. "
+                f"Expected ({shape}) = {header.elements} elements, could only read {got} elements. "
                 "(file seems not fully written?)"
             )
 

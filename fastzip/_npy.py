@@ -11,6 +11,7 @@ import io
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class Header(NamedTuple):
     plain: bool
     """Can the payload be taken as the array's memory? Not so for objects (pickled) and for dtypes
     that only NumPy's reader knows what to do with."""
-    count: int
+    elements: int
     nbytes: int
     """Elements and bytes of the payload, by the header."""
 
@@ -83,13 +84,6 @@ def parse(raw: bytes, max_header_size: int) -> Header:
     version = npy_format.read_magic(file)
     if version not in ((1, 0), (2, 0), (3, 0)):
         raise ValueError(f"we only support format version (1,0), (2,0), and (3,0), not {version}")
-    if len(raw) - (10 if version == (1, 0) else 12) > max_header_size:
-        raise ValueError(
-            f"Header info length ({len(raw)}) is large and may not be safe to load securely.\n"
-            "To allow loading, adjust `max_header_size` or fully trust the `.npy` file using "
-            "`allow_pickle=True`.\nFor safety against large resource use or crashes, sandboxing may "
-            "be necessary."
-        )
     try:
         if version == (1, 0):
             shape, fortran, dtype = npy_format.read_array_header_1_0(file, max_header_size)
@@ -102,13 +96,18 @@ def parse(raw: bytes, max_header_size: int) -> Header:
         raise ValueError(f"Cannot parse header: {raw[:100]!r}: {type(exc).__name__}") from exc
     if any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"shape is not valid: {shape!r}")
-    count = math.prod(shape)
-    # Kind "T", StringDType: the payload isn't the array's memory. Itemsize 0: NumPy's reader decides.
+    elements = math.prod(shape)
+    # Kind "T" is StringDType, whose payload isn't the array's memory; what becomes of an itemsize
+    # of 0, NumPy's reader decides.
     plain = (
         not dtype.hasobject and dtype.subdtype is None and dtype.kind != "T" and dtype.itemsize > 0
     )
     return Header(
-        raw, ArraySpec(dtype, tuple(shape), bool(fortran)), plain, count, count * dtype.itemsize
+        raw,
+        ArraySpec(dtype, tuple(shape), bool(fortran)),
+        plain,
+        elements,
+        elements * dtype.itemsize,
     )
 
 
@@ -141,13 +140,14 @@ class HeaderCache:
         return header
 
 
-def read_array(data: Any, allow_pickle: bool, pickle_kwargs: dict[str, Any] | None,
-               max_header_size: int) -> npt.NDArray[Any]:
-    """NumPy's own reader, for what isn't plain: objects, odd dtypes, and the errors they deserve."""
+def read_array(
+    data: Any, allow_pickle: bool, pickle_kwargs: Mapping[str, Any] | None, max_header_size: int
+) -> npt.NDArray[Any]:
+    """NumPy's own reader, for what isn't plain: objects, odd dtypes, the errors they deserve."""
     array: npt.NDArray[Any] = npy_format.read_array(
         io.BytesIO(data),
         allow_pickle=allow_pickle,
-        pickle_kwargs=pickle_kwargs,
+        pickle_kwargs=None if pickle_kwargs is None else dict(pickle_kwargs),
         max_header_size=max_header_size,
     )
     return array

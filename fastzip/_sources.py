@@ -1,8 +1,8 @@
 """Where an archive's bytes come from: a path, an open file, or memory.
 
-A path or an open file is read through a descriptor of our own and without a file position, so threads
-and forked processes can share it. The archive is never mapped: a mapped file that is cut short kills
-the process.
+A path or an open file is read through a descriptor of our own and without a file position, so
+threads and forked processes can share it. The archive is never mapped: a mapped file that is cut
+short kills the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from fastzip import _core, errors
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    File: TypeAlias = str | os.PathLike[str] | os.PathLike[bytes] | ReadableBuffer | Any
 
 Identity: TypeAlias = tuple[int, int, int, int]
 
@@ -86,7 +85,8 @@ def _descriptor(file: Any) -> int | None:
 def open_file(file: Any) -> Opened:
     """Read an open binary file, from its start; its position doesn't matter and doesn't move.
 
-    A plain file is read through a copy of its descriptor, `io.BytesIO` shares its bytes; anything else
+    A plain file is read through a copy of its descriptor, `io.BytesIO` shares its bytes; anything
+    else
     that can be read is read into memory as a whole."""
     fd = _descriptor(file)
     if fd is not None:

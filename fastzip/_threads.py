@@ -1,8 +1,7 @@
-"""How many threads a batch uses: asked for, set, from the environment, or what the process may use."""
+"""How many threads a batch uses: set, from the environment, or what the process may use."""
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 __all__ = ["get_num_threads", "set_num_threads"]
 
 _chosen: int | None = None
+_measured = (0, 1)
 
 
 def _quota() -> float:
@@ -47,9 +47,8 @@ def _quota() -> float:
     return limit
 
 
-@functools.lru_cache(maxsize=1)
-def _available(pid: int) -> int:
-    """CPUs that process `pid`, this one, may use: its affinity mask, cut by its group's quota."""
+def _available() -> int:
+    """CPUs that this process may use: its affinity mask, cut by its control group's quota."""
     return max(1, math.ceil(min(len(os.sched_getaffinity(0)), _quota())))
 
 
@@ -90,6 +89,7 @@ def get_num_threads() -> int:
         DataLoader (the workers are the parallelism there), else the CPUs that this process may use,
         by its affinity mask and its control group's quota.
     """
+    global _measured
     if _chosen is not None:
         return _chosen
     asked = os.environ.get("FASTZIP_NUM_THREADS", "").strip()
@@ -98,7 +98,9 @@ def get_num_threads() -> int:
     data = sys.modules.get("torch.utils.data")
     if data is not None and data.get_worker_info() is not None:
         return 1
-    return _available(os.getpid())
+    if _measured[0] != os.getpid():  # a forked worker may have been given other CPUs
+        _measured = (os.getpid(), _available())
+    return _measured[1]
 
 
 def resolve(threads: int | None) -> int:

@@ -13,8 +13,8 @@ Every exception that fastzip raises about an archive carries
 ``failed``
     for a batch: ``[(key, code), ...]`` of every member that failed.
 
-A lie about the archive fails when it is opened; a lie about a member fails when that member is read,
-and the others stay readable.
+A lie about the archive fails when it is opened; a lie about a member fails when that member is
+read, and the others stay readable.
 """
 
 from __future__ import annotations

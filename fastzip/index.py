@@ -1,15 +1,15 @@
 """The index of an archive: its central directory, parsed once into flat arrays.
 
-One 48-byte row for each member, the names in one piece of memory, a table for lookup by name that is
-built at the first lookup. No Python object for any member, no local header read, and rows are never
-written again, so every thread and every forked process can share an index.
+One 48-byte row for each member, the names in one piece of memory, a table for lookup by name that
+is built at the first lookup. No Python object for any member, no local header read, and rows are
+never written again, so every thread and every forked process can share an index.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +63,8 @@ class Index:
 
     Notes
     -----
-    Safe to use from many threads at once. Positions are those of the central directory, which is the
-    order of ``zipfile.ZipFile.namelist()``.
+    Safe to use from many threads at once. Positions are those of the central directory, which is
+    the order of ``zipfile.ZipFile.namelist()``.
     """
 
     def __init__(self, opened: Opened) -> None:
@@ -80,7 +80,9 @@ class Index:
     @property
     def rows(self) -> npt.NDArray[np.void]:
         """A row of type `ROW` for each member; read-only, not a copy."""
-        return np.frombuffer(self.directory, dtype=ROW)
+        directory: Any = self.directory
+        rows: npt.NDArray[np.void] = np.frombuffer(directory, dtype=ROW)
+        return rows
 
     @property
     def nbytes(self) -> int:

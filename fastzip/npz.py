@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import mmap
-import os
 import weakref
 import zipfile
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Final, Literal, SupportsIndex, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib import npyio
 
 from fastzip import _fetch, errors
@@ -22,7 +20,6 @@ from fastzip._sources import (
     Identity,
     Opened,
     SourceFile,
-    identity_of,
     open_file,
     open_memory,
     open_path,
@@ -31,7 +28,7 @@ from fastzip._sources import (
 __all__ = ["NpzFile", "load"]
 
 Keys: TypeAlias = Any
-"""What `NpzFile.fetch` takes: a list of names or positions, an integer or boolean array, a slice."""
+"""For `NpzFile.fetch`: a list of names or positions, an integer or boolean array, a slice."""
 
 _ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an archive without members
 _MAX_HEADER_SIZE: Final = 10000
@@ -250,17 +247,19 @@ class NpzFile(npyio.NpzFile):
     def fetch(self, keys: Keys, out: Any = None, *, threads: int | None = None) -> Any:
         """Read many members of one shape and dtype into one array.
 
-        The members are inflated by native threads, each straight into its row, without Python's lock.
+        The members are inflated by native threads, each straight into its row, without Python's
+        lock.
 
         Parameters
         ----------
         keys : sequence
-            Names; positions in `files` (negative ones count from the end); an integer array; a slice;
-            or a boolean mask with an element for each member. A key may stand there several times.
+            Names; positions in `files` (negative ones count from the end); an integer array; a
+            slice; or a boolean mask with an element for each member. A key may stand there several
+            times.
         out : array, optional
             Where to: an array of the batch's shape and (native) dtype with C-contiguous rows that
-            don't overlap, or something that `numpy.asarray` turns into one without a copy, such as a
-            torch tensor on the CPU.
+            don't overlap, or something that `numpy.asarray` turns into one without a copy, such as
+            a torch tensor on the CPU.
         threads : int, optional
             How many threads, the caller's among them; None for the archive's ``threads``, or else
             `get_num_threads`.
@@ -279,8 +278,8 @@ class NpzFile(npyio.NpzFile):
             dtype or shape; or if `out` doesn't fit, which is found before a byte is written.
         BadZipFile
             If a member is damaged. The first one in the order of `keys` is named; ``.failed`` lists
-            ``(key, code)`` of those that are known to have failed. What `out` holds is undefined then,
-            and nothing writes into it any more.
+            ``(key, code)`` of those that are known to have failed. What `out` holds is undefined
+            then, and nothing writes into it any more.
 
         Examples
         --------
@@ -312,7 +311,9 @@ class NpzFile(npyio.NpzFile):
         if opened.path is not None and opened.identity is not None:
             return _open_again, (type(self), opened.path, opened.identity, options)
         if opened.memory is None:
-            raise TypeError(f"{opened.where} was opened as a file without a path, so it can't be pickled")
+            raise TypeError(
+                f"{opened.where} was opened as a file without a path, so it can't be pickled"
+            )
         return _open_copy, (type(self), bytes(opened.memory), options)
 
 
@@ -324,7 +325,9 @@ def _open_again(
     if opened.identity != identity:
         opened.source.close()
         raise errors.locate(
-            errors.BadZipFile(f"{path}: the file has changed since the archive was pickled [stale]"),
+            errors.BadZipFile(
+                f"{path}: the file has changed since the archive was pickled [stale]"
+            ),
             "stale",
             path,
         )
@@ -340,14 +343,13 @@ def _in_memory(file: Any) -> bool:
     """Is this an archive's content? A path as bytes can't hold a NUL byte, and an archive does."""
     if isinstance(file, bytes):
         return b"\0" in file or not file
-    if isinstance(file, (bytearray, memoryview, mmap.mmap, np.ndarray)):
-        return True
-    return False
+    return isinstance(file, (bytearray, memoryview, mmap.mmap, np.ndarray))
 
 
 def _open(file: Any) -> Opened:
     if _in_memory(file):
-        return open_memory(np.ascontiguousarray(file) if isinstance(file, np.ndarray) else file)
+        data: Any = np.ascontiguousarray(file) if isinstance(file, np.ndarray) else file
+        return open_memory(data)
     return open_file(file) if hasattr(file, "read") else open_path(file)
 
 
@@ -380,8 +382,8 @@ def load(
     ----------
     file : path, file or bytes-like object
         A path; a binary file object, read through a descriptor of our own if it is a plain file and
-        as a whole into memory otherwise (`io.BytesIO` isn't copied); or the archive's bytes. What it
-        is, is told by its first bytes.
+        as a whole into memory otherwise (`io.BytesIO` isn't copied); or the archive's bytes. What
+        it is, is told by its first bytes.
     mmap_mode : {None, 'r+', 'r', 'w+', 'c'}, optional
         For .npy files, as in NumPy. Has no effect on archives, as in NumPy.
     allow_pickle, fix_imports, encoding, max_header_size
@@ -389,8 +391,8 @@ def load(
     threads : int, optional
         Threads for `NpzFile.fetch`.
     verify : bool, optional
-        Compare the CRC-32 of every member that is read; ``False`` gives up noticing damaged data, for
-        a few per cent of time.
+        Compare the CRC-32 of every member that is read; ``False`` gives up noticing damaged data,
+        for a few per cent of time.
 
     Returns
     -------

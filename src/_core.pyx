@@ -1,9 +1,10 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=False
+# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False, autotestdict=False
 """The boundary between Python and the native core: buffers and integers in, a status out.
 
 Imports nothing of fastzip. The interpreter lock is released in Directory.__cinit__ and build_table,
 and in read_member, read_front and fetch; nothing inside those blocks touches Python.
 """
+cimport cython
 from cpython.buffer cimport (Py_buffer, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE,
                              PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -161,6 +162,7 @@ def crc32(const uint8_t[::1] data not None):
 
 # ------------------------------------------------------------------------------------------ memory
 
+@cython.final
 cdef class Block:
     """Output memory from the arena: 64-byte aligned, writable, returned when its last view dies."""
     cdef arena_block block
@@ -207,6 +209,7 @@ def pool_workers():
 
 # ----------------------------------------------------------------------------------------- sources
 
+@cython.final
 cdef class Source:
     """An archive's bytes: a file descriptor that it owns, or a buffer that it keeps alive.
 
@@ -306,6 +309,7 @@ cdef int by_offset(const void *a, const void *b) noexcept nogil:
     return (x > y) - (x < y)
 
 
+@cython.final
 cdef class Directory:
     """The parsed central directory: a row for each member, the name bytes, a table for lookup.
 

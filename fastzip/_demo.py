@@ -35,6 +35,8 @@ OWN_SAMPLES = 20_000
 OWN_BYTES = 4 << 30
 BATCH_BYTES = 256 << 20
 WARM_BYTES = 2 << 30
+# The heap grows in steps of about this size: smaller archives have no ratio worth printing.
+HEAP_NOISE = 256 << 10
 SHEET_NAME = "fastzip-demo.png"
 
 
@@ -171,7 +173,8 @@ def _compare(options: Options, path: Path, sheet: Path, labels: Path | None = No
     threads = options.threads or fastzip.get_num_threads()
     _say(
         f"Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"fastzip {fastzip.__version__} ({_engines()}), {_plural(threads, 'thread')}, batches of {batch}\n"
+        f"fastzip {fastzip.__version__} ({_engines()}), {_plural(threads, 'thread')}, "
+        f"batches of {batch}\n"
     )
     _print_table(rows)
     _say(
@@ -348,8 +351,10 @@ def _memory_row(path: Path, key: str, members: int) -> Row:
         return f"{'< ' if grown < page else ''}{max(grown, page) / members:,.0f} bytes"
 
     usual, ours = (statistics.median(values) for values in grown.values())
-    ratio = _ratio(max(usual, page) / max(ours, page))
-    return Row("memory per member", cell(usual), cell(ours), "> " * (ours < page) + ratio)
+    ratio = "> " * (ours < page) + _ratio(max(usual, page) / max(ours, page))
+    if max(usual, ours) < HEAP_NOISE:
+        ratio = "-"
+    return Row("memory per member", cell(usual), cell(ours), ratio)
 
 
 def _growth(loader: str, small: Path, path: Path, key: str) -> int:

@@ -265,7 +265,7 @@ def write_sheet(path: Path, batch: NDArray[Any], titles: list[str], heading: str
     images = samples[0].ndim > 1
     tall = samples[0].shape[0] / samples[0].shape[1] if images else 0.6
     cell = 1.7 * min(max(tall, 0.3), 2.0) + 0.25  # inches: a picture and its title
-    figure = Figure(figsize=(1.85 * columns + 0.3, cell * rows + 0.6), dpi=110)
+    figure = Figure(figsize=(max(1.85 * columns + 0.3, 5), cell * rows + 0.6), dpi=110)
     FigureCanvasAgg(figure)  # savefig draws with it, whatever backend the person has set
     grid = figure.subplots(
         rows,

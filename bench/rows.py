@@ -1,0 +1,113 @@
+"""The rows of the speed table: what is measured, against what, and how much is asked for."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+
+import data
+import fresh
+import work
+from work import Pair
+
+Target = float | dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. The ratio is A / B: how many times faster B is than A, or smaller.
+
+    Either `pair` is timed inside one process, or `samples` yields (A, B) from fresh processes.
+    """
+
+    id: str
+    title: str
+    against: str
+    target: Target = None  # at least; by engine where they differ; none: shown only
+    pair: Callable[[], AbstractContextManager[Pair]] | None = None
+    samples: Callable[[], Iterator[tuple[float, float]]] | None = None
+    unit: str = "s"
+    note: Callable[[], str] | None = None
+
+    def wanted(self, engine: str) -> float | None:
+        return self.target[engine] if isinstance(self.target, dict) else self.target
+
+
+SIZES = {
+    "bitmaps": "88 KB bitmaps, ratio near 30",
+    "small": "members of 912 bytes",
+    "float16k": "16 KB float32",
+    "stored256k": "stored, 256 KB float32",
+    "img3k": "3 KB images",
+    "img96k": "96 KB images",
+    "tokens": "2 KB token ids",
+    "text": "22 KB text",
+}
+
+
+def opening() -> Iterator[Row]:
+    many = "open 250,000 small members"
+    yield Row("open-250k", many, "np.load", 200, partial(work.opening, "open250k"))
+    first = partial(fresh.first_open, "open250k")
+    yield Row("open-250k-first", f"{many}, first thing in a process", "np.load", 80, samples=first)
+    lookup = partial(work.opening, "open250k", lookup=True)
+    yield Row("open-250k-lookup", f"{many} and read one by name", "np.load", 70, lookup)
+    position = partial(work.opening_by_position, "open250k")
+    yield Row("open-250k-position", f"{many} and fetch one by position", "by name", None, position)
+    yield Row("open-1m", "open 1,000,000 members", "np.load", 200, partial(work.opening, "open1m"))
+    yield Row(
+        *("memory", f"{many}, look up 1,000: resident, a member", "64 B and its name", 1),
+        samples=fresh.resident,
+        unit="B",
+        note=fresh.numpy_memory,
+    )
+    yield Row(
+        *("memory-peak", f"{many}, look up 1,000: peak, a member", "1.3 times that", 1),
+        samples=fresh.peak,
+        unit="B",
+    )
+
+
+def reading() -> Iterator[Row]:
+    for name, count, target in ("small", 200, 8), ("bitmaps", 50, 5), ("stored256k", 30, 3):
+        title = f"npz[key], random, {SIZES[name]}"
+        yield Row(f"key-{name}", title, "np.load", target, partial(work.reading, name, count))
+    yield Row(
+        *("key-big32m", "npz[key], one deflated float32 array of 32 MB, second and later calls"),
+        "np.load",
+        {"zlib-ng": 1.3, "libdeflate": 1.7},
+        partial(work.reading, "big32m", 1),
+        note=fresh.first_read,
+    )
+
+
+def fetching() -> Iterator[Row]:
+    for name in data.FETCHED:
+        title, target = f"fetch of 256, {SIZES[name]}", 0.8 if name == "small" else 0.92
+        yield Row(f"fetch-{name}", title, "bare engine", target, partial(work.fetching, name))
+    title, named = (
+        f"fetch of 256 by name, {SIZES['small']}",
+        partial(work.fetching, "small", "names"),
+    )
+    yield Row("fetch-small-names", title, "bare engine", 0.75, named)
+    for name in "bitmaps", "small":
+        title, room = f"fetch of 256, {SIZES[name]}", partial(work.fetching, name, room=512)
+        yield Row(f"room-{name}", title, "bare engine with room", None, room)
+    for name in data.FETCHED:
+        title, target = f"fetch with 2 threads, {SIZES[name]}", 1.8
+        if name in ("small", "stored256k"):
+            target = 1.5
+        two = partial(work.fetching_by_two, name)
+        yield Row(f"fetch2-{name}", title, "1 thread", target, two)
+        title = f"bare engine with 2 threads, {SIZES[name]}"
+        yield Row(f"bare2-{name}", title, "1 thread", None, partial(work.bare_by_two, name))
+    for name in "small", "bitmaps":
+        title = f"first fetch in a process, 2 threads, {SIZES[name]}"
+        first = partial(fresh.first_fetch, name)
+        yield Row(f"first-{name}", title, "later calls", None, samples=first)
+        title = f"fetch in a thread, main thread runs Python, {SIZES[name]}"
+        busy = partial(work.fetching_while_busy, name)
+        yield Row(f"busy-{name}", title, "main thread idle", None, busy)
+
+
+ROWS = {row.id: row for rows in (opening(), reading(), fetching()) for row in rows}

@@ -12,13 +12,16 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from directory cimport Listing
 from inflate cimport *
-from source cimport Bytes, fill, fill_two
+from source cimport Bytes, fill, fill_two, is_cold, will_need
 from status cimport *
 from zipdir cimport *
 
 cdef enum:
     JOBS = 32                    # jobs that are read and inflated together, at most
     INPUT = 512 << 10            # and their compressed bytes: half of a common level 2 cache
+    INPUT_SMALL = 24 << 10       # of small members: level 1, 2 % on members of 2 and 3 KB
+    AHEAD = 256                  # jobs whose bytes are asked for when the page cache lacks them
+    AHEAD_BYTES = 32 << 20
     GAP = 2048                   # reading this much for nothing is cheaper than another pread
     SLACK = 512                  # room beyond the ends, for the engines' fast loops
     SMALL = 8192                 # up to here a copy costs less than the engine's slow last bytes
@@ -42,6 +45,7 @@ cdef struct Batch:
     size_t group                 # jobs that a worker takes at once
     bint verify
     uint32_t *extra_hint         # the local extra field's length, as seen last (a guess)
+    uint32_t asked_for           # jobs below this have been asked for; only a hint, too
 
 cdef struct Span:                # what is read for one job
     const Row *row
@@ -60,6 +64,7 @@ cdef extern from *:
     """
     uint32_t fz_hint(const uint32_t *p) noexcept nogil
     void fz_set_hint(uint32_t *p, uint32_t v) noexcept nogil
+    void fz_prefetch "__builtin_prefetch"(const void *p) noexcept nogil
 
 
 cdef inline uint64_t limit_of(const Listing *l, const uint64_t *limits, uint64_t i) noexcept nogil:
@@ -256,16 +261,43 @@ cdef inline void place_job(const Batch *b, Scratch *s, Job *j, bint next_below) 
         j.dst_room += SLACK
 
 
+cdef inline void ask_ahead(Batch *b, size_t low) noexcept nogil:
+    """If the jobs from `low` on aren't in the page cache, have the disk work on many at once: read one
+    after another they would each wait for it alone."""
+    cdef size_t at, high = low + AHEAD if AHEAD < b.n - low else b.n
+    cdef const Row *row
+    cdef uint64_t bytes = 0
+    if b.n == 1 or fz_hint(&b.asked_for) > low \
+            or not is_cold(b.source, b.listing.rows[b.positions[low]].header_offset):
+        return
+    fz_set_hint(&b.asked_for, <uint32_t>(high if high < SENTINEL32 else SENTINEL32))
+    for at in range(low, high):
+        row = b.listing.rows + b.positions[at]
+        if row.compressed_size > AHEAD_BYTES - bytes:
+            break
+        bytes += row.compressed_size
+        will_need(b.source, row.header_offset, <size_t>row.compressed_size + 128)
+
+
 cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high) noexcept nogil:
     """Do the jobs below `high`, as many as one pass holds, not under `low`; returns the new `high`."""
     cdef Span spans[JOBS]
     cdef Job jobs[JOBS]
     cdef size_t late[JOBS]
     cdef size_t at, n = 0, m = 0, lates = 0, i, k, below, data = 0, bytes = 0
+    cdef size_t most = INPUT_SMALL if b.head_len + b.row_bytes <= SMALL else INPUT
     cdef Span *p
     cdef int status
+    # Rows and names of random members lie anywhere in many megabytes: fetched side by side they cost
+    # one wait instead of two for each member (8 % of a batch of 912-byte members).
+    low = high - JOBS if high - low > JOBS else low
+    for at in range(low, high):
+        fz_prefetch(b.listing.rows + b.positions[at])
+        fz_prefetch(b.listing.rows + b.positions[at] + 1)
+    for at in range(low, high):
+        fz_prefetch(b.listing.names + b.listing.rows[b.positions[at]].name_offset)
     at = high
-    while at > low and n < JOBS and bytes < INPUT:
+    while at > low and n < JOBS and bytes < most:
         at -= 1
         p = &spans[n]
         status = plan(b, at, p)
@@ -334,10 +366,11 @@ cdef inline int run_late(const Batch *b, Scratch *s, Span *p) noexcept nogil:
 
 cdef inline void run_group(void *batch, size_t g, void *scratch) noexcept nogil:
     """The pool's work: group g of the batch, from its last row to its first."""
-    cdef const Batch *b = <const Batch *>batch
+    cdef Batch *b = <Batch *>batch
     cdef Scratch *s = <Scratch *>scratch
     cdef size_t low = g * b.group
     cdef size_t high = low + b.group if b.group < b.n - low else b.n
+    ask_ahead(b, low)
     while high > low:
         high = run_some(b, s, low, high)
     trim(s)

@@ -4,7 +4,7 @@ A source is a file descriptor, read with pread and so without a file position th
 processes would share, or a range of memory. Never mmap: a file that is cut short while it is mapped
 kills the process.
 """
-from libc.errno cimport errno, EINTR
+from libc.errno cimport errno, EAGAIN, EINTR
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
@@ -13,10 +13,20 @@ from status cimport *
 cdef extern from *:
     """
     #include <fcntl.h>
+    #include <sys/syscall.h>
     #include <sys/types.h>
     #include <sys/uio.h>
     #include <unistd.h>
+    /* By number, since musl has had preadv2 for a short while only. RWF_NOWAIT is 8. */
+    static inline ssize_t fz_read_cached(int fd, const struct iovec *iov, long offset) {
+        return syscall(SYS_preadv2, fd, iov, 1, offset, 0L, 8);
+    }
+    static inline void fz_will_need(int fd, long offset, long n) {
+        (void)posix_fadvise(fd, offset, n, POSIX_FADV_WILLNEED);
+    }
     """
+    ssize_t fz_read_cached(int fd, const iovec *iov, long offset) nogil
+    void fz_will_need(int fd, long offset, long n) nogil
     struct iovec:
         void *iov_base
         size_t iov_len
@@ -70,3 +80,17 @@ cdef inline int fill_two(const Bytes *s, void *first, size_t n1, void *second, s
             return OK            # else once more by the loops, which know why
     status = fill(s, first, offset, n1)
     return fill(s, second, offset + n1, n2) if status == OK else status
+
+
+cdef inline bint is_cold(const Bytes *s, uint64_t offset) noexcept nogil:
+    """Would a read from here wait for the disk? No, if the file system can't tell."""
+    cdef uint8_t byte
+    cdef iovec part
+    part.iov_base, part.iov_len = &byte, 1
+    return s.fd >= 0 and fz_read_cached(s.fd, &part, <long>offset) < 0 and errno == EAGAIN
+
+
+cdef inline void will_need(const Bytes *s, uint64_t offset, size_t n) noexcept nogil:
+    """Have the system read ahead, without waiting for it."""
+    if s.fd >= 0:
+        fz_will_need(s.fd, <long>offset, <long>n)

@@ -140,8 +140,9 @@ def _bind_libdeflate() -> EngineInfo:
     if not _proves_itself():
         _core.use_engine(False)
         return _missing("libdeflate failed its proof")
-    version = getattr(package, "__version__", None)
-    return {"available": True, "version": version, "source": "the deflate package"}
+    version = getattr(package, "__version__", "")
+    source = f"the deflate package {version}".rstrip()
+    return {"available": True, "version": None, "source": source}  # libdeflate doesn't tell its own
 
 
 def _choose() -> EnginesInfo:

@@ -42,9 +42,9 @@ def resolve(index: Index, keys: Any) -> Positions:
         return np.arange(*keys.indices(n), dtype=np.int64)
     if not isinstance(keys, (list, tuple, range)):
         keys = keys if hasattr(keys, "__array__") else list(keys)
+    if len(keys) == 0:
+        return np.empty(0, np.int64)
     if isinstance(keys, (list, tuple)):
-        if not keys:
-            return np.empty(0, np.int64)
         if isinstance(keys[0], str):
             return _by_name(index, list(keys))
         if any(isinstance(key, str) for key in keys):
@@ -97,8 +97,9 @@ def _matches(header: Header, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bo
 def _is_direct(header: Header) -> bool:
     """Is the payload, byte for byte, a row of the batch?"""
     spec = header.spec
+    # Without bytes there is no order; and NumPy's own arrays of itemsize 0 would become one of 1.
     one_order = not spec.fortran_order or sum(n != 1 for n in spec.shape) <= 1
-    return header.plain and spec.dtype.isnative and one_order
+    return not header.nbytes or (spec.dtype.isnative and one_order)
 
 
 def _describe(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
@@ -132,6 +133,14 @@ class _Batch:
                 position, f"an array of {header.spec.dtype}, which can't be fetched", "dtype"
             )
         return header
+
+    def first_header(self) -> Header:
+        """The header that tells what the batch is made of."""
+        try:
+            return self.header(int(self.positions[0]))
+        except Exception as exc:
+            self.failed[0] = exc
+            raise self.first_failure() from None
 
     def refusal(self, position: int, what: str, code: str) -> Exception:
         index = self.reader.index
@@ -226,9 +235,6 @@ class _Batch:
     ) -> npt.NDArray[Any]:
         """The same for Fortran order and the other byte order, by way of a piece of memory."""
         spec = header.spec
-        if not header.plain:
-            self.one_by_one(jobs, out)
-            return np.empty(0, np.int64)
         others = []
         step = max(1, _CONVERTED // max(1, header.nbytes))
         shape = spec.shape[::-1] if spec.fortran_order else spec.shape
@@ -243,7 +249,7 @@ class _Batch:
         return np.concatenate(others)
 
     def one_by_one(self, jobs: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-        """What no common header serves: bytes behind the array, dtypes without a size."""
+        """What no common header serves, such as members with bytes behind the array."""
         for job in jobs:
             if self.failed_before(job):
                 return
@@ -277,8 +283,6 @@ def _as_bytes(out: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def new_batch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """An uninitialised batch in the arena's memory: aligned, and warm if one was freed before."""
     nbytes = math.prod(shape) * dtype.itemsize
-    if dtype.itemsize == 0:
-        return np.empty(shape, dtype)
     _core.expect_batch(nbytes)
     block: Any = _core.Block(nbytes)
     return np.ndarray(shape, dtype, block)
@@ -339,7 +343,7 @@ def fetch(reader: Reader, keys: Any, out: Any, threads: int | None, max_header_s
     batch = _Batch(reader, keys, _threads.resolve(threads), max_header_size)
     if len(batch.positions) == 0:
         return _fetch_nothing(batch, out)
-    header = batch.header(int(batch.positions[0]))
+    header = batch.first_header()
     dtype = header.spec.dtype.newbyteorder("=")
     shape = (len(batch.positions), *header.spec.shape)
     array = new_batch(shape, dtype) if out is None else check_out(out, shape, dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -78,21 +78,21 @@ class Reader:
             return bytes(view)
         try:
             header = self._header(bytes(view[:12]), view, len(view), max_header_size)
-            if header is None or not header.plain or allow_pickle:
+            if header is None or not header.plain or not header.spec.dtype.itemsize:
                 return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
             self._check_payload(header, len(view))
+            spec = header.spec
+            at = lead + header.offset
+            if at % ALIGN:  # the guess was wrong: move the payload to where it is aligned
+                aligned: Any = _core.Block(header.nbytes)
+                memoryview(aligned)[:] = view[header.offset : header.offset + header.nbytes]
+                block, at = aligned, 0
+            order: Literal["F", "C"] = "F" if spec.fortran_order else "C"
+            array = np.ndarray(spec.shape, spec.dtype, block, at, None, order)
         except ValueError as exc:
             raise self._bad_npy(exc, position) from exc
         self._last = header
-        spec = header.spec
-        at = lead + header.offset
-        if at % ALIGN:  # the guess was wrong: move the payload to where it is aligned
-            aligned: Any = _core.Block(header.nbytes)
-            memoryview(aligned)[:] = view[header.offset : header.offset + header.nbytes]
-            block, at = aligned, 0
-        return np.ndarray(
-            spec.shape, spec.dtype, block, at, None, "F" if spec.fortran_order else "C"
-        )
+        return array
 
     def _header(self, front: bytes, data: Any, size: int, max_header_size: int) -> Header | None:
         """The header of a member of `size` bytes, of which `data` has the beginning."""
@@ -107,7 +107,7 @@ class Reader:
             )
         if length > size:
             raise ValueError(f"EOF: reading array header, expected {length} bytes got {size}")
-        return self.headers.understand(bytes(data[:length]), size, max_header_size)
+        return self.headers.understand(bytes(data[:length]), max_header_size)
 
     def _check_payload(self, header: Header, size: int) -> None:
         if header.nbytes > size - header.offset:

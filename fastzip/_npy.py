@@ -91,17 +91,17 @@ def parse(raw: bytes, max_header_size: int) -> Header:
             shape, fortran, dtype = npy_format.read_array_header_2_0(file, max_header_size)
         else:
             shape, fortran, dtype = _read_version_3(raw)
-    except (SyntaxError, RecursionError, MemoryError, OverflowError, TypeError, KeyError) as exc:
-        # A hostile header makes the parser of literals fail in many ways; all mean the same.
+    except ValueError:
+        raise
+    except Exception as exc:
+        # A hostile header makes the parser of literals fail in many ways (SyntaxError, TokenError,
+        # RecursionError, MemoryError, …); all mean the same.
         raise ValueError(f"Cannot parse header: {raw[:100]!r}: {type(exc).__name__}") from exc
     if any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"shape is not valid: {shape!r}")
     elements = math.prod(shape)
-    # Kind "T" is StringDType, whose payload isn't the array's memory; what becomes of an itemsize
-    # of 0, NumPy's reader decides.
-    plain = (
-        not dtype.hasobject and dtype.subdtype is None and dtype.kind != "T" and dtype.itemsize > 0
-    )
+    # Kind "T" is StringDType, whose payload isn't the array's memory.
+    plain = not dtype.hasobject and dtype.subdtype is None and dtype.kind != "T"
     return Header(
         raw,
         ArraySpec(dtype, tuple(shape), bool(fortran)),
@@ -112,31 +112,21 @@ def parse(raw: bytes, max_header_size: int) -> Header:
 
 
 class HeaderCache:
-    """Headers seen before, by their bytes, and by the size of the member that had them.
-
-    Safe to use from many threads."""
+    """Headers seen before, by their bytes. Safe to use from many threads."""
 
     def __init__(self) -> None:
-        self._by_bytes: OrderedDict[bytes, Header] = OrderedDict()
-        self._by_size: dict[int, Header] = {}
+        self._seen: OrderedDict[bytes, Header] = OrderedDict()
         self._lock = threading.Lock()
 
-    def guess(self, size: int) -> Header | None:
-        """The header that the last member of this size had: mostly this one's too."""
-        return self._by_size.get(size)
-
-    def understand(self, raw: bytes, size: int, max_header_size: int) -> Header:
-        """The header with these bytes, of a member of this size."""
-        header = self._by_bytes.get(raw)
+    def understand(self, raw: bytes, max_header_size: int) -> Header:
+        """The header with these bytes."""
+        header = self._seen.get(raw)
         if header is None:
             header = parse(raw, max_header_size)
             with self._lock:
-                if len(self._by_bytes) >= _KEPT:
-                    self._by_bytes.popitem(last=False)
-                self._by_bytes[raw] = header
-        if len(self._by_size) >= _KEPT:
-            self._by_size = {}
-        self._by_size[size] = header
+                if len(self._seen) >= _KEPT:
+                    self._seen.popitem(last=False)
+                self._seen[raw] = header
         return header
 
 

@@ -72,7 +72,8 @@ def _descriptor(file: Any) -> int | None:
     """The descriptor of a plain file object; None for anything that only looks like one.
 
     gzip.GzipFile has a fileno() too, and it is that of the compressed file."""
-    file = getattr(file, "file", file)  # tempfile's wrapper
+    if type(file).__name__ == "_TemporaryFileWrapper":  # tempfile.NamedTemporaryFile's
+        file = file.file
     if type(file) is io.BufferedRandom:
         file.flush()
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file

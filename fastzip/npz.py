@@ -172,7 +172,7 @@ class NpzFile(npyio.NpzFile):
 
     def _position(self, key: object) -> int:
         self._live()
-        position = self._reader.directory.find_key(key) if isinstance(key, str) else -1
+        position = self._reader.directory.find_key(str(key)) if isinstance(key, str) else -1
         if position < 0:
             raise KeyError(f"{key} is not a file in the archive")
         return position
@@ -189,7 +189,7 @@ class NpzFile(npyio.NpzFile):
         return (1 << 62) if self.allow_pickle else self.max_header_size
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._reader.directory.find_key(key) >= 0
+        return isinstance(key, str) and self._reader.directory.find_key(str(key)) >= 0
 
     def __len__(self) -> int:
         return len(self._reader.index)

@@ -235,16 +235,17 @@ cdef inline int walk(const Bytes *s, const Place *place, Listing *out) noexcept 
             return MEMORY
         p = buffer
     while at < place.size:
-        if have >= 6 and le32(p) == SIGNATURE_MAGIC:
+        if have < 6 and got < place.size:
+            status = READ_MORE
+        elif have >= 6 and le32(p) == SIGNATURE_MAGIC:
             status = OK if place.size - at == 6 + <uint64_t>le16(p + 4) else CD_TRAILING
             at = place.size if status == OK else at
             break
-        row = out.rows + count
-        status = OK if count < most else COUNT
-        if status == OK:
+        elif count < most:
+            row = out.rows + count
             status = central_header(p, have, place.shift, row, &name, &used)
-        elif have >= 4 and le32(p) != CENTRAL_MAGIC:
-            status = CD_TRAILING
+        else:
+            status = COUNT if have >= 4 and le32(p) == CENTRAL_MAGIC else CD_TRAILING
         if status == READ_MORE:
             if got == place.size:
                 status = CD_ENTRY_OVERRUN

@@ -346,7 +346,14 @@ def fetch(reader: Reader, keys: Any, out: Any, threads: int | None, max_header_s
     header = batch.first_header()
     dtype = header.spec.dtype.newbyteorder("=")
     shape = (len(batch.positions), *header.spec.shape)
-    array = new_batch(shape, dtype) if out is None else check_out(out, shape, dtype)
+    if out is None:
+        try:
+            array = new_batch(shape, dtype)
+        except ValueError as exc:  # more dimensions, or larger ones, than NumPy has
+            what = f"of shape {header.spec.shape}, which makes no batch: {exc}"
+            raise batch.refusal(int(batch.positions[0]), what, "shape") from None
+    else:
+        array = check_out(out, shape, dtype)
     batch.fill(header, array)
     return array if out is None else out
 

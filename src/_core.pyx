@@ -327,6 +327,7 @@ cdef class Directory:
         cdef int status
         cdef uint64_t bad = 0
         self.table.seed0, self.table.seed1 = seed0, seed1
+        memset(&place, 0, sizeof(Place))
         self.extra_hint = 20              # what NumPy's writer leaves in local headers
         if not source._enter():
             self.status = CLOSED

@@ -147,7 +147,7 @@ cdef inline int search(const Bytes *s, const uint8_t *tail, size_t n, uint64_t b
     cdef size_t end = n
     cdef const uint8_t *hit
     cdef Place found
-    cdef int first = NO_EOCD, status, taken = 0
+    cdef int first = NO_EOCD, verdict = OK, status, taken = 0
     while end > lowest:
         hit = <const uint8_t *>memrchr(tail + lowest, 0x50, end - lowest)
         if hit == NULL:
@@ -158,16 +158,18 @@ cdef inline int search(const Bytes *s, const uint8_t *tail, size_t n, uint64_t b
         status = end_record(s, tail, n, base, end, exact, &found)
         if status < 0:
             return status        # a failing disk is no bad archive
-        if status == OK:
+        if status == OK or status == AMBIGUOUS_PREFIX:
             taken += 1
             if taken > 1:
                 bad[0] = base + end
                 return AMBIGUOUS_END
             place[0] = found
-        elif first == NO_EOCD:
-            first = status
+            verdict = status
+        elif first == NO_EOCD or first == COMMENT_LENGTH:
+            first = status       # what is wrong with a real candidate says more than a false one
+        if taken == 0 or verdict == AMBIGUOUS_PREFIX:
             bad[0] = base + end
-    return OK if taken else first
+    return verdict if taken else first
 
 
 cdef inline int find_directory(const Bytes *s, Place *place, uint64_t *bad) noexcept nogil:

@@ -1,0 +1,133 @@
+"""The package's shape: imports go downward, names are what they should be, examples run."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import pathlib
+
+import pytest
+
+import fastzip
+from fastzip import _core, errors
+
+PACKAGE = pathlib.Path(fastzip.__file__).parent
+# From top to bottom; a module imports from lower layers only.
+LAYERS = [
+    {"__main__"},
+    {"cli"},
+    {"_demo"},
+    {"_demo_data"},
+    {"__init__"},
+    {"npz"},
+    {"_fetch"},
+    {"_member"},
+    {"index", "_codecs", "_threads"},
+    {"_sources", "_npy"},
+    {"errors"},
+    {"_core"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    """Which modules of the package this one imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "fastzip":
+                    found.add(alias.name.partition(".")[2] or "__init__")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if node.module == "fastzip":
+                found |= {a.name if a.name in LEVEL else "__init__" for a in node.names}
+            elif node.module and node.module.startswith("fastzip."):
+                found.add(node.module.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_downward(name):
+    assert name in LEVEL, "a new module needs a layer"
+    for other in imported(PACKAGE / f"{name}.py"):
+        assert LEVEL[other] > LEVEL[name], f"{name} imports {other}"
+
+
+def test_the_check_sees_imports():
+    assert {"_fetch", "errors", "_member", "_npy", "_sources"} == imported(PACKAGE / "npz.py")
+    assert "_core" in imported(PACKAGE / "_codecs.py")
+
+
+def test_core_imports_nothing_of_the_package():
+    source = (PACKAGE.parent / "src" / "_core.pyx").read_text()
+    assert "import fastzip" not in source
+    assert "from fastzip" not in source
+    assert "cimport numpy" not in source
+
+
+def test_public_names():
+    modules = {path.stem for path in PACKAGE.glob("*.*")} | {"_core"}
+    public = {n for n in vars(fastzip) if not n.startswith("_") or n == "__version__"}
+    assert public - modules == set(fastzip.__all__)
+    for name in fastzip.__all__:
+        assert getattr(fastzip, name) is not None
+        assert name == "__version__" or getattr(fastzip, name).__doc__
+
+
+def test_every_code_has_an_exception():
+    internal = {"ok", "other_header", "read_more"}
+    assert set(errors.TABLE) == set(_core.STATUS_CODES) - internal
+    assert len(set(_core.STATUS_CODES)) == len(_core.STATUS_CODES)
+
+
+@pytest.mark.parametrize("code", errors.TABLE)
+def test_exceptions(code):
+    kind, text = errors.TABLE[code]
+    exc = errors.error(_core.STATUS_CODES.index(code), "some/path", "some member", 12345)
+    assert type(exc) is kind
+    assert (exc.code, exc.path, exc.member, exc.offset) == (
+        code,
+        "some/path",
+        "some member",
+        12345,
+    )
+    assert exc.failed == []
+    assert str(exc) == f"some/path: some member: {text} [{code}, at byte 12,345]"
+
+
+def test_kinds_of_exceptions():
+    import zipfile
+
+    assert issubclass(fastzip.BadZipFile, zipfile.BadZipFile)
+    assert issubclass(fastzip.CRCError, fastzip.BadZipFile)
+    assert issubclass(fastzip.TruncatedError, fastzip.BadZipFile)
+    assert issubclass(fastzip.UnsupportedError, NotImplementedError)
+    assert issubclass(errors.TABLE["memory"][0], MemoryError)
+    assert issubclass(errors.TABLE["closed"][0], ValueError)
+
+
+def test_failed_io():
+    exc = errors.error(-5, "some/path", "some member", 9)
+    assert isinstance(exc, OSError)
+    assert (exc.errno, exc.filename, exc.code) == (5, "some/path", "EIO")
+    assert exc.member == "some member"
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n not in ("__main__",)])
+def test_examples_in_docstrings(name):
+    if name.startswith("_demo"):
+        pytest.importorskip("matplotlib")
+        pytest.importorskip("tqdm")
+    module = importlib.import_module("fastzip" if name == "__init__" else f"fastzip.{name}")
+    results = doctest.testmod(module)
+    assert results.failed == 0
+
+
+def test_public_docstrings_have_examples():
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    for obj in (fastzip.load, fastzip.NpzFile, fastzip.NpzFile.fetch, fastzip.NpzFile.spec,
+                fastzip.engines, fastzip.trim, fastzip.set_num_threads):  # fmt: skip
+        assert any(test.examples for test in finder.find(obj, obj.__name__)), obj

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -92,6 +94,35 @@ def test_out_is_a_tensor(rows):
         with pytest.raises(TypeError, match="out "):
             npz.fetch([1, 2], out=bad)
         assert (array == 9).all()
+
+
+def test_out_is_a_real_tensor(rows):
+    torch = pytest.importorskip("torch", reason="torch isn't installed")
+    npz, batch = rows
+    shape = batch.shape[1:]
+    tensor = torch.zeros((4, *shape), dtype=torch.uint16)
+    pointer = tensor.data_ptr()
+    assert npz.fetch([1, 2], out=tensor[::2])[0].data_ptr() == pointer
+    assert np.array_equal(tensor.numpy()[::2], batch[[1, 2]])
+    assert not tensor.numpy()[1::2].any()
+    assert np.array_equal(npz.fetch(torch.tensor([3, -1])), batch[[3, -1]])
+    for bad in (
+        torch.zeros((2, *shape), dtype=torch.uint16, device="meta"),
+        torch.zeros((2, *shape), requires_grad=True),
+    ):
+        with pytest.raises(TypeError, match="out "):
+            npz.fetch([1, 2], out=bad)
+
+
+def test_torch_is_not_imported(rows, tmp_path):
+    """Who has torch installed and doesn't use it doesn't wait for it."""
+    np.savez(tmp_path / "a.npz", x=np.arange(3))
+    code = (
+        "import sys, fastzip\n"
+        "assert fastzip.load(sys.argv[1]).fetch(['x']).tolist() == [[0, 1, 2]]\n"
+        "assert not {'torch', 'matplotlib', 'tqdm'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.npz")], check=True)
 
 
 def test_bad_out(rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import sys
 from pathlib import Path
@@ -13,34 +14,34 @@ _chosen: int | None = None
 _measured = (0, 1)
 
 
-def _quota() -> float:
+def quota(listing: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
     """The CPUs that this process's control group may use; infinity without a limit."""
     limit = math.inf
     try:
-        groups = Path("/proc/self/cgroup").read_text().splitlines()
+        groups = listing.read_text().splitlines()
     except OSError:
         return limit
     for line in groups:
         _, controllers, path = line.split(":", 2)
         try:
             if not controllers:  # version 2: a limit on any group up to the root holds
-                here = Path("/sys/fs/cgroup") / path.lstrip("/")
+                here = root / path.lstrip("/")
                 for group in (here, *here.parents):
                     file = group / "cpu.max"
                     if file.is_file():
-                        quota, period = file.read_text().split()
-                        if quota != "max":
-                            limit = min(limit, int(quota) / int(period))
-                    if group == Path("/sys/fs/cgroup"):
+                        allowed, period = file.read_text().split()
+                        if allowed != "max":
+                            limit = min(limit, int(allowed) / int(period))
+                    if group == root:
                         break
             elif "cpu" in controllers.split(","):
                 for name in (path.lstrip("/"), ""):  # in a container the path is the host's
-                    base = Path("/sys/fs/cgroup/cpu") / name
+                    base = root / "cpu" / name
                     if (base / "cpu.cfs_quota_us").is_file():
-                        quota = (base / "cpu.cfs_quota_us").read_text()
+                        allowed = (base / "cpu.cfs_quota_us").read_text()
                         period = (base / "cpu.cfs_period_us").read_text()
-                        if int(quota) > 0:
-                            limit = min(limit, int(quota) / int(period))
+                        if int(allowed) > 0:
+                            limit = min(limit, int(allowed) / int(period))
                         break
         except (OSError, ValueError):
             continue
@@ -49,13 +50,17 @@ def _quota() -> float:
 
 def _available() -> int:
     """CPUs that this process may use: its affinity mask, cut by its control group's quota."""
-    return max(1, math.ceil(min(len(os.sched_getaffinity(0)), _quota())))
+    return max(1, math.ceil(min(len(os.sched_getaffinity(0)), quota())))
 
 
 def _check(n: object, what: str) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 1024:
+    try:
+        count = operator.index(n)  # type: ignore[arg-type]  # NumPy's integers have it as well
+    except TypeError:
+        count = 0
+    if isinstance(n, bool) or not 1 <= count <= 1024:
         raise ValueError(f"{what} must be an integer from 1 to 1024, not {n!r}")
-    return n
+    return count
 
 
 def set_num_threads(n: int | None) -> None:

@@ -342,7 +342,7 @@ def _open_copy(cls: type[NpzFile], data: bytes, options: dict[str, Any]) -> NpzF
 def _in_memory(file: Any) -> bool:
     """Is this an archive's content? A path as bytes can't hold a NUL byte, and an archive does."""
     if isinstance(file, bytes):
-        return b"\0" in file or not file
+        return b"\0" in file or not file or file.startswith(_ZIP_MAGIC)
     return isinstance(file, (bytearray, memoryview, mmap.mmap, np.ndarray))
 
 

@@ -242,6 +242,11 @@ def test_own_fid(path):
         assert not file.closed
 
 
+def test_cut_content_is_no_path():
+    with pytest.raises(zipfile.BadZipFile):
+        fastzip.load(b"PK\3\4")
+
+
 def test_failed_open_leaves_nothing_behind(path, tmp_path):
     (tmp_path / "bad").write_bytes(b"PK\3\4" + bytes(100))
     before = os.listdir("/proc/self/fd")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import operator
 import os
@@ -17,9 +18,37 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _core
+from fastzip import _core, _threads
 
 N = 40
+
+
+@pytest.mark.parametrize(
+    ("listing", "files", "limit"),
+    [
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/a/b\n", {"a/b/cpu.max": "50000 100000\n", "a/cpu.max": "max 100000\n"}, 0.5),
+        ("0::/\n", {}, math.inf),
+        ("0::/a\n", {"a/cpu.max": "nonsense"}, math.inf),
+        (
+            "4:cpuset:/\n2:cpu,cpuacct:/on/the/host\n",
+            {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            3,
+        ),
+        (
+            "2:cpu:/g\n",
+            {"cpu/g/cpu.cfs_quota_us": "-1\n", "cpu/g/cpu.cfs_period_us": "100000\n"},
+            math.inf,
+        ),
+    ],
+)
+def test_control_group_quota(tmp_path, listing, files, limit):
+    (tmp_path / "listing").write_text(listing)
+    for name, text in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(text)
+    assert _threads.quota(tmp_path / "listing", tmp_path / "root") == limit
+    assert _threads.quota(tmp_path / "none", tmp_path / "root") == math.inf
 
 
 def test_number_of_threads(monkeypatch, simple):
@@ -54,6 +83,8 @@ def test_number_of_threads(monkeypatch, simple):
         assert fastzip.get_num_threads() == default
         fastzip.set_num_threads(1024)
         assert np.array_equal(npz.fetch([1, 0]), batch[[1, 0]])
+        fastzip.set_num_threads(np.int64(2))
+        assert fastzip.get_num_threads() == 2
     finally:
         fastzip.set_num_threads(None)
 

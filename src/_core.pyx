@@ -520,7 +520,7 @@ cdef void prepare(Batch *b, Source source, Directory directory, bint verify) noe
     b.extra_hint = &directory.extra_hint
     b.engines = &engines
     b.verify = verify
-    b.group = 1
+    b.group = b.last_group = 1
 
 
 def read_member(Source source not None, Directory directory not None, int64_t position,
@@ -610,6 +610,7 @@ def fetch(Source source not None, Directory directory not None, const int64_t[::
     cdef Batch b
     cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
     cdef pool_poll poll = NULL
+    cdef size_t groups
     cdef int failed
     if statuses.shape[0] != n or (rows is not None and rows.shape[0] != n):
         raise ValueError("positions, rows and statuses differ in length")
@@ -640,12 +641,7 @@ def fetch(Source source not None, Directory directory not None, const int64_t[::
         statuses[i] = INTERRUPTED
     if threads == 0:
         threads = 1
-    # Eight groups a thread: the last one to finish is alone for a sixteenth of the time at most.
-    b.group = <size_t>n // (8 * threads) if threads > 1 else JOBS
-    if b.group > JOBS:
-        b.group = JOBS
-    if b.group < 1:
-        b.group = 1
+    groups = divide(&b, threads)
     if interruptible:
         poll = poll_signals
     if not source._enter():
@@ -654,8 +650,7 @@ def fetch(Source source not None, Directory directory not None, const int64_t[::
         return
     try:
         with nogil:
-            failed = pool_run(run_group, &b, (b.n + b.group - 1) // b.group, threads,
-                              poll)
+            failed = pool_run(run_group, &b, groups, threads, poll)
         if failed and PyErr_Occurred() != NULL:
             fz_raise(-1)
         if failed:

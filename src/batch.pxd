@@ -42,7 +42,9 @@ cdef struct Batch:
     const uint8_t *head
     size_t head_len
     int32_t *statuses            # n results
-    size_t group                 # jobs that a worker takes at once
+    size_t group                 # jobs that a worker takes at once …
+    size_t groups                # … so many times
+    size_t last_group            # and then, so that all finish together: fewer
     bint verify
     uint32_t *extra_hint         # the local extra field's length, as seen last (a guess)
     uint32_t asked_for           # jobs below this have been asked for; only a hint, too
@@ -364,12 +366,32 @@ cdef inline int run_late(const Batch *b, Scratch *s, Span *p) noexcept nogil:
     return j.status
 
 
+cdef inline size_t divide(Batch *b, unsigned threads) noexcept nogil:
+    """Divide the batch into groups; returns how many.
+
+    One thread takes as many jobs as one pass holds. Several take eight groups each, of which the last
+    quarter is halved: waiting for the last group cost 6 % on 256 members of 912 bytes."""
+    cdef size_t left
+    b.group = JOBS
+    if threads > 1:
+        b.group = b.n // (8 * threads)
+        b.group = JOBS if b.group > JOBS else b.group if b.group > 0 else 1
+    b.groups = b.n // b.group if threads <= 1 else (b.n - b.n // 4) // b.group
+    b.last_group = b.group if threads <= 1 else (b.group + 1) // 2
+    left = b.n - b.groups * b.group
+    return b.groups + (left + b.last_group - 1) // b.last_group
+
+
 cdef inline void run_group(void *batch, size_t g, void *scratch) noexcept nogil:
     """The pool's work: group g of the batch, from its last row to its first."""
     cdef Batch *b = <Batch *>batch
     cdef Scratch *s = <Scratch *>scratch
-    cdef size_t low = g * b.group
-    cdef size_t high = low + b.group if b.group < b.n - low else b.n
+    cdef size_t low, high, size
+    if g < b.groups:
+        low, size = g * b.group, b.group
+    else:
+        low, size = b.groups * b.group + (g - b.groups) * b.last_group, b.last_group
+    high = low + size if size < b.n - low else b.n
     ask_ahead(b, low)
     while high > low:
         high = run_some(b, s, low, high)

@@ -99,6 +99,8 @@ def parse(raw: bytes, max_header_size: int) -> Header:
         raise ValueError(f"Cannot parse header: {raw[:100]!r}: {type(exc).__name__}") from exc
     if any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"shape is not valid: {shape!r}")
+    if dtype.itemsize < 0:  # NumPy 1.26 lets '|S4294967295' wrap
+        raise ValueError(f"descr is not a valid dtype descriptor: {dtype!r}")
     elements = math.prod(shape)
     # Kind "T" is StringDType, whose payload isn't the array's memory.
     plain = not dtype.hasobject and dtype.subdtype is None and dtype.kind != "T"

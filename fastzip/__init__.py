@@ -10,6 +10,14 @@ used, and the unit of work is a batch.
 
 from importlib.metadata import version as _version
 
+try:
+    from fastzip import _core  # noqa: F401
+except ImportError as _exc:
+    raise ImportError(
+        "fastzip's native core isn't built here; if this is its source folder, work from another "
+        "one, or run: pip install -e ."
+    ) from _exc
+
 from fastzip._codecs import engines
 from fastzip._fetch import trim
 from fastzip._npy import ArraySpec

@@ -136,9 +136,11 @@ def _bind_libdeflate() -> EngineInfo:
     except (ImportError, OSError, AttributeError) as exc:
         return _missing(exc)
     _core.bind_libdeflate(*addresses)
-    _core.use_engine(True)
-    if not _proves_itself():
-        _core.use_engine(False)
+    _core.use_engine(True, alone=True)
+    proven = _proves_itself()
+    _core.use_engine(False)
+    if not proven:
+        _core.bind_libdeflate(0, 0, 0, 0)
         return _missing("libdeflate failed its proof")
     version = getattr(package, "__version__", "")
     source = f"the deflate package {version}".rstrip()

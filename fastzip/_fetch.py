@@ -153,21 +153,27 @@ class _Batch:
         """Fill every row, or raise what is wrong with the first member that failed."""
         shape, dtype = out.shape[1:], out.dtype
         left = np.arange(len(self.positions))
-        for round_ in range(_ROUNDS):
-            if _is_direct(header):
-                left = self.direct(header, left if round_ else None, out)
+        tried: set[bytes] = set()
+        while len(left) and not self.failed_before(left[0]):
+            if len(tried) == _ROUNDS:
+                self.one_by_one(left, out)
+                break
+            if header.raw in tried:  # there are bytes behind this one's array
+                self.one_by_one(left[:1], out)
+                left = left[1:]
             else:
-                left = self.converted(header, left, out)
-            if not len(left) or self.failed_before(left[0]):
-                break
-            try:
-                header = self.header(int(self.positions[left[0]]))
-                self.check(header, int(left[0]), shape, dtype)
-            except Exception as exc:
-                self.failed[int(left[0])] = exc
-                break
-        else:
-            self.one_by_one(left, out)
+                if _is_direct(header):
+                    left = self.direct(header, left if tried else None, out)
+                else:
+                    left = self.converted(header, left, out)
+                tried.add(header.raw)
+            if len(left) and not self.failed_before(left[0]):
+                try:
+                    header = self.header(int(self.positions[left[0]]))
+                    self.check(header, int(left[0]), shape, dtype)
+                except Exception as exc:
+                    self.failed[int(left[0])] = exc
+                    break
         if self.failed:
             raise self.first_failure()
 
@@ -261,11 +267,15 @@ class _Batch:
                 self.failed[int(job)] = exc
                 return
 
+    @staticmethod
+    def code(exc: Exception) -> str:
+        return getattr(exc, "code", "memory" if isinstance(exc, MemoryError) else "npy")
+
     def first_failure(self) -> Exception:
         jobs = sorted(self.failed)
         first: Any = self.failed[jobs[0]]
         keys = [self.reader.index.key(int(self.positions[job])) for job in jobs]
-        codes = [getattr(self.failed[job], "code", "npy") for job in jobs]
+        codes = [self.code(self.failed[job]) for job in jobs]
         first.failed = list(zip(keys, codes, strict=True))
         failure: Exception = first
         return failure

@@ -79,7 +79,14 @@ class Reader:
         try:
             header = self._header(bytes(view[:12]), view, len(view), max_header_size)
             if header is None or not header.plain or not header.spec.dtype.itemsize:
-                return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
+                if header is None or not (allow_pickle and header.spec.dtype.hasobject):
+                    return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
+                header = None  # what unpickling raises is the user's own, and stays as it is
+        except ValueError as exc:
+            raise self._bad_npy(exc, position) from exc
+        if header is None:
+            return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
+        try:
             self._check_payload(header, len(view))
             spec = header.spec
             at = lead + header.offset

@@ -24,6 +24,8 @@ MAGIC: Final = b"\x93NUMPY"
 FRONT: Final = 512
 """Bytes that hold most headers; NumPy pads them to multiples of 64, and 128 is the usual size."""
 _KEPT: Final = 1024
+_KEPT_SIZE: Final = 65536
+"""So many headers are kept, of at most so many bytes."""
 
 
 class ArraySpec(NamedTuple):
@@ -125,6 +127,8 @@ class HeaderCache:
         header = self._seen.get(raw)
         if header is None:
             header = parse(raw, max_header_size)
+            if len(raw) > _KEPT_SIZE:
+                return header
             with self._lock:
                 if len(self._seen) >= _KEPT:
                     self._seen.popitem(last=False)

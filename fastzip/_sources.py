@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-Identity: TypeAlias = tuple[int, int, int, int]
+Identity: TypeAlias = tuple[int, int]
 
 
 class Opened(NamedTuple):
@@ -30,7 +30,7 @@ class Opened(NamedTuple):
     path: str | None
     """For opening it again in another process; None where that isn't possible."""
     identity: Identity | None
-    """Device, inode, size, time of change: is it still the same file?"""
+    """Size and time of change: is it still the same file, on whatever machine?"""
     memory: Any = None
     """The bytes-like object, for a source in memory."""
 
@@ -46,7 +46,7 @@ def _regular(fd: int, path: str) -> os.stat_result:
 
 def identity_of(status: os.stat_result) -> Identity:
     """What tells a file from another one, or from its own later state."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def open_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Opened:
@@ -87,8 +87,8 @@ def open_file(file: Any) -> Opened:
     """Read an open binary file, from its start; its position doesn't matter and doesn't move.
 
     A plain file is read through a copy of its descriptor, `io.BytesIO` shares its bytes; anything
-    else
-    that can be read is read into memory as a whole."""
+    else that can be read is read into memory as a whole.
+    """
     fd = _descriptor(file)
     if fd is not None:
         name = getattr(file, "name", None)

@@ -1,6 +1,6 @@
 """Exceptions, and the one table that turns a native status into one of them.
 
-Every exception that fastzip raises about an archive carries
+Every exception about what an archive holds, or about reading it, carries
 
 ``code``
     a short, stable string, such as ``"crc"``;
@@ -72,6 +72,10 @@ class _ClosedError(_Located, ValueError):
     pass
 
 
+class _InterruptedError(_Located, RuntimeError):
+    pass
+
+
 _BAD: Final = BadZipFile
 
 # code -> (exception, what it means). docs/architecture.md says how to add one.
@@ -126,16 +130,14 @@ TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
     "short_read": (TruncatedError, "the file ends before the member does; was it cut short?"),
     "memory": (_NoMemoryError, "there is not enough memory"),
     "closed": (_ClosedError, "the archive is closed"),
-    "interrupted": (_BAD, "the read was interrupted"),
+    "interrupted": (_InterruptedError, "a signal handler forked, and this child can't go on"),
 }
 
 
-def place(path: str | None, member: str | None = None, key: object = None) -> str:
+def place(path: str | None, member: str | None = None) -> str:
     """How a message says where: the archive, and the member if there is one."""
     where = path or "archive"
-    if member is None:
-        return where
-    return f"{where}: {member}" if key is None else f"{where}: {member} (key {key!r})"
+    return where if member is None else f"{where}: {member}"
 
 
 def locate(
@@ -148,6 +150,7 @@ def locate(
     """Give an exception its attributes."""
     located: Any = exc
     located.code, located.path, located.member, located.offset = code, path, member, offset
+    located.failed = []
     return located
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.lib import npyio
 
-from fastzip import _fetch, errors
+from fastzip import _fetch, _threads, errors
 from fastzip._member import Reader
 from fastzip._npy import ArraySpec
 from fastzip._sources import (
@@ -24,6 +24,7 @@ from fastzip._sources import (
     open_memory,
     open_path,
 )
+from fastzip.index import Index
 
 __all__ = ["NpzFile", "load"]
 
@@ -81,6 +82,8 @@ class NpzFile(npyio.NpzFile):
         The names without ``.npy``, in the archive's order: position i is ``files[i]``.
     f
         The members as attributes, ``npz.f.x``.
+    index : fastzip.index.Index
+        The archive's directory as a structured array, one row for each member.
     zip : zipfile.ZipFile
         The same archive as the standard library sees it; opened when it is asked for.
 
@@ -116,6 +119,8 @@ class NpzFile(npyio.NpzFile):
         threads: int | None = None,
         verify: bool = True,
     ) -> None:
+        if threads is not None:
+            threads = _threads.resolve(threads)
         opened = fid if isinstance(fid, Opened) else _open(fid)
         self._opened = opened
         self._own = fid if own_fid else None
@@ -141,6 +146,11 @@ class NpzFile(npyio.NpzFile):
     @property
     def zip(self) -> zipfile.ZipFile | None:  # type: ignore[override]
         return None if self._closed else self._zip
+
+    @property
+    def index(self) -> Index:
+        """The archive's directory: rows, names, lookup; see `fastzip.index.Index`."""
+        return self._reader.index
 
     @property
     def fid(self) -> Any:  # type: ignore[override]

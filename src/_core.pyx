@@ -2,11 +2,12 @@
 """The boundary between Python and the native core: buffers and integers in, a status out.
 
 Imports nothing of fastzip. The interpreter lock is released in Directory.__cinit__ and build_table,
-and in read_member, read_front and fetch; nothing inside those blocks touches Python.
+Source.read, inflate, read_member, read_front and fetch; nothing inside those blocks touches Python, but
+for poll_signals, which takes the lock on the caller's thread.
 """
 cimport cython
-from cpython.buffer cimport (Py_buffer, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE,
-                             PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer)
+from cpython.buffer cimport (Py_buffer, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release,
+                             PyObject_GetBuffer)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_Check
 from libc.stddef cimport size_t
@@ -31,6 +32,8 @@ cdef extern from "Python.h":
 cdef extern from "pool.h" nogil:
     ctypedef void (*pool_work)(void *, size_t, void *) noexcept nogil
     ctypedef int (*pool_poll)(void *) noexcept nogil
+    int POOL_NO_MEMORY
+    void pool_drop_scratch()
     int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll)
     void pool_init_scratch(void *(*make)() noexcept nogil, void (*destroy)(void *) noexcept nogil)
     void *pool_take_scratch()
@@ -115,26 +118,31 @@ def bind_zlib_ng(uintptr_t init, uintptr_t inflate, uintptr_t reset, uintptr_t e
     if init and ((<init_fn>init)(&probe, RAW, b"2.0.0", sizeof(zng_stream)) != Z_OK
                  or (<stream_fn>end)(&probe) != Z_OK):
         return False
+    pool_drop_scratch()                   # its streams belong to the one bound before
     engines.init = <init_fn>init
     engines.inflate = <inflate_fn>inflate
     engines.reset = <stream_fn>reset
     engines.end = <stream_fn>end
-    if crc:
-        engines.crc = <crc_fn>crc
+    engines.zng_crc = <crc_fn>crc
+    engines.crc = engines.zng_crc
     return True
 
 
 def bind_libdeflate(uintptr_t alloc, uintptr_t free_, uintptr_t decompress_ex, uintptr_t crc):
-    """Bind libdeflate_alloc_decompressor, _free_decompressor, _deflate_decompress_ex, _crc32."""
+    """Bind libdeflate_alloc_decompressor, _free_decompressor, _deflate_decompress_ex, _crc32.
+    With zeros: forget it."""
+    pool_drop_scratch()
     engines.ld_alloc = <alloc_fn>alloc
     engines.ld_free = <free_fn>free_
     engines.ld_decompress = <decompress_fn>decompress_ex
-    engines.crc = <crc_fn>crc
+    engines.ld_crc = <crc_fn>crc
 
 
-def use_engine(bint libdeflate):
-    """Choose the engine for whole members."""
+def use_engine(bint libdeflate, bint alone=False):
+    """Choose the engine for whole members and for CRCs; `alone`: zlib-ng has no last word."""
     engines.whole = LIBDEFLATE if libdeflate else ZLIB_NG
+    engines.crc = engines.ld_crc if libdeflate else engines.zng_crc
+    engines.alone = alone
 
 
 def inflate(const uint8_t[::1] data not None, size_t size):
@@ -190,12 +198,14 @@ cdef class Block:
 
 def expect_batch(size_t size):
     """Batches of this many bytes are in use, so two of them may lie idle."""
-    arena_expect(size)
+    arena_expect(size + SLACK)
 
 
 def trim_arena():
-    """Give idle output memory back to the system; returns how many bytes."""
-    return arena_trim()
+    """Give idle memory back to the system; returns how many bytes of it were for output."""
+    cdef size_t given = arena_trim()
+    pool_drop_scratch()
+    return given + arena_trim()
 
 
 def idle_bytes():
@@ -385,7 +395,7 @@ cdef class Directory:
             order[i].offset, order[i].row = self.listing.rows[i].header_offset, i
         qsort(order, n, sizeof(Sortable), by_offset)
         i = n
-        while i > 0:                      # equal offsets: all but one member end where they begin
+        while i > 0:                      # members of equal offset overlap: none has room
             i -= 1
             limits[order[i].row] = next_
             at = order[i].offset
@@ -531,16 +541,17 @@ def read_member(Source source not None, Directory directory not None, int64_t po
     cdef Batch b
     cdef Block block
     cdef Scratch *s
-    cdef int32_t result = OK
+    cdef int32_t result = INTERRUPTED
     cdef Row *row
+    cdef int status
     if not 0 <= position < <int64_t>directory.listing.count:
         raise IndexError(position)
     directory._need_limits()
     prepare(&b, source, directory, verify)
     row = directory.listing.rows + position
-    result = check_row(row, limit_of(b.listing, b.limits, <uint64_t>position))
-    if result != OK:
-        return int(result)
+    status = check_row(row, limit_of(b.listing, b.limits, <uint64_t>position))
+    if status != OK:
+        return int(status)
     if not source._enter():
         return int(CLOSED)
     try:
@@ -565,7 +576,6 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
     """At most n bytes of the member's beginning, unverified; or a status."""
     cdef Batch b
     cdef Scratch *s
-    cdef int32_t ignored = OK
     cdef int status
     cdef size_t got = 0
     cdef bytes out
@@ -585,7 +595,7 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
         s = <Scratch *>pool_take_scratch()
         if s == NULL:
             return int(MEMORY)
-        b.positions, b.n, b.statuses = &position, 1, &ignored
+        b.positions, b.n = &position, 1
         with nogil:
             status = c_read_front(&b, s, p, n, &got)
             trim(s)
@@ -653,9 +663,8 @@ def fetch(Source source not None, Directory directory not None, const int64_t[::
             failed = pool_run(run_group, &b, groups, threads, poll)
         if failed and PyErr_Occurred() != NULL:
             fz_raise(-1)
-        if failed:
+        if failed == POOL_NO_MEMORY:
             for i in range(n):
-                if statuses[i] == INTERRUPTED:
-                    statuses[i] = MEMORY
+                statuses[i] = MEMORY
     finally:
         source._leave()

@@ -37,7 +37,7 @@ static unsigned class_of(size_t size, size_t *cap) {
 }
 
 static int obtain(arena_block *b, size_t cap) {
-    b->cap = cap;
+    *b = (arena_block){ NULL, 0, NULL };   /* what a failure leaves behind owns nothing */
     if (cap >= MAPPED) {
         size_t want = cap + HUGE_PAGE;
         char *p = mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -48,11 +48,12 @@ static int obtain(arena_block *b, size_t cap) {
         if (p + want > at + page_cap) munmap(at + page_cap, (size_t)(p + want - at) - page_cap);
         madvise(at, page_cap, MADV_HUGEPAGE);                 /* a wish: an error changes nothing */
         b->ptr = at;
-        b->raw = NULL;
+        b->cap = cap;
         return 0;
     }
     b->raw = malloc(cap + ARENA_ALIGN);
     if (!b->raw) return -1;
+    b->cap = cap;
     b->ptr = (void *)(((uintptr_t)b->raw + ARENA_ALIGN - 1) & ~(uintptr_t)(ARENA_ALIGN - 1));
     return 0;
 }

@@ -57,6 +57,7 @@ cdef struct Span:                # what is read for one job
     const uint8_t *bytes
     size_t room                  # readable bytes from there on
     size_t at                    # which of the batch's jobs
+    int status
 
 
 cdef extern from *:
@@ -223,7 +224,7 @@ cdef inline void read_spans(const Batch *b, Scratch *s, Span *spans, size_t n) n
     status = reserve(&s.input, total + SLACK)
     if status != OK:
         for i in range(n):
-            b.statuses[spans[i].at] = status
+            spans[i].status = status
         return
     to = <uint8_t *>s.input.ptr
     first = 0
@@ -239,7 +240,7 @@ cdef inline void read_spans(const Batch *b, Scratch *s, Span *spans, size_t n) n
             p = &spans[order[i]]
             p.bytes = to + (p.start - spans[order[first]].start)
             if status != OK:     # whose fault it is shows when each is read alone
-                b.statuses[p.at] = fill(b.source, <uint8_t *>p.bytes, p.start, p.length)
+                p.status = fill(b.source, <uint8_t *>p.bytes, p.start, p.length)
         to += end - spans[order[first]].start
         first = k
     memset(to, 0, SLACK)
@@ -305,21 +306,24 @@ cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high)
         status = plan(b, at, p)
         if status == OK and p.row.method == STORED and p.row.size >= DIRECT and b.source.fd >= 0:
             status = read_stored(b, s, p)
-        elif status == OK:
+        elif status == OK:       # no verdict yet: it stays "interrupted" until it is delivered
+            p.status = OK
             bytes += p.length
             n += 1
+            continue
         b.statuses[at] = status
     read_spans(b, s, spans, n)
     for i in range(n):
         p = &spans[i]
-        if b.statuses[p.at] != OK:
-            continue
-        status = find_data(b, p, &data)
+        status = p.status
+        if status == OK:
+            status = find_data(b, p, &data)
         if status == READ_MORE:
             late[lates] = i
             lates += 1
-        b.statuses[p.at] = status
+            continue
         if status != OK:
+            b.statuses[p.at] = status
             continue
         make_job(b, p, data, &jobs[m])
         m += 1
@@ -352,9 +356,10 @@ cdef inline int run_late(const Batch *b, Scratch *s, Span *p) noexcept nogil:
         return status
     learn_extra(b, header)
     p.length = span_length(p, le16(header + 28))
+    p.status = OK
     read_spans(b, s, p, 1)
-    if b.statuses[p.at] != OK and b.statuses[p.at] != READ_MORE:
-        return b.statuses[p.at]
+    if p.status != OK:
+        return p.status
     status = find_data(b, p, &data)
     if status != OK:
         return OVERLAP if status == READ_MORE else status
@@ -406,6 +411,7 @@ cdef inline int c_read_front(const Batch *b, Scratch *s, uint8_t *out, size_t n,
     cdef uint64_t all
     cdef int status
     p.at = 0
+    p.status = OK
     p.row = b.listing.rows + b.positions[0]
     p.name = b.listing.names + p.row.name_offset
     p.limit = limit_of(b.listing, b.limits, <uint64_t>b.positions[0])
@@ -420,15 +426,15 @@ cdef inline int c_read_front(const Batch *b, Scratch *s, uint8_t *out, size_t n,
     part = n + 4096 + p.row.name_length
     p.length = <size_t>(all if all < part else part)
     read_spans(b, s, &p, 1)
-    if b.statuses[0] != OK:
-        return b.statuses[0]
+    if p.status != OK:
+        return p.status
     status = local_header(p.bytes, p.length, p.row, p.name, &data)
     if status == READ_MORE or (status == OK and data + 4 > p.length):
         learn_extra(b, p.bytes)
         p.length = <size_t>(p.limit - p.start if p.limit - p.start < want + n + 4096 else want + n + 4096)
         read_spans(b, s, &p, 1)
-        if b.statuses[0] != OK:
-            return b.statuses[0]
+        if p.status != OK:
+            return p.status
         status = local_header(p.bytes, p.length, p.row, p.name, &data)
         if status == READ_MORE:
             return OVERLAP

@@ -5,7 +5,7 @@ Reads through source.pxd, understands through zipdir.pxd; runs without the inter
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcmp, memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 from inflate cimport arena_alloc, arena_block, arena_free
 from source cimport Bytes, fill
 from status cimport *
@@ -177,7 +177,7 @@ cdef inline int find_directory(const Bytes *s, Place *place, uint64_t *bad) noex
     up to 64 KiB behind the archive are tolerated, under the same rule: so an archive whose last member
     is a stored archive opens as the outer one."""
     cdef uint8_t *tail
-    cdef size_t n, lowest
+    cdef size_t n, last
     cdef int status, second
     bad[0] = 0
     if s.size < END_SIZE:
@@ -186,11 +186,11 @@ cdef inline int find_directory(const Bytes *s, Place *place, uint64_t *bad) noex
     tail = <uint8_t *>malloc(n)
     if tail == NULL:
         return MEMORY
-    lowest = TAIL if s.size > TAIL else n
-    status = fill(s, tail + (n - lowest), s.size - lowest, lowest)
+    last = TAIL if s.size > TAIL else n
+    status = fill(s, tail + (n - last), s.size - last, last)
     if status == OK:
-        status = search(s, tail + (n - lowest), lowest, s.size - lowest,
-                        lowest - END_SIZE - COMMENT_MAX if lowest > END_SIZE + COMMENT_MAX else 0,
+        status = search(s, tail + (n - last), last, s.size - last,
+                        last - END_SIZE - COMMENT_MAX if last > END_SIZE + COMMENT_MAX else 0,
                         True, place, bad)
         if status == NO_EOCD or status == COMMENT_LENGTH:
             second = fill(s, tail, s.size - n, n)

@@ -6,7 +6,6 @@ engine refuses is tried once more by it.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memcmp, memset
 from status cimport *
 
@@ -68,8 +67,11 @@ cdef struct Engines:             # NULL: not there
     alloc_fn ld_alloc
     free_fn ld_free
     decompress_fn ld_decompress  # libdeflate_deflate_decompress_ex
-    crc_fn crc
+    crc_fn zng_crc
+    crc_fn ld_crc
+    crc_fn crc                   # the one in use
     int whole                    # Whole: which engine inflates whole members
+    bint alone                   # what it refuses isn't tried again: for its proof
 
 cdef enum Whole:
     ZLIB_NG = 0
@@ -107,8 +109,7 @@ cdef inline int reserve(arena_block *b, size_t n) noexcept nogil:
         return OK
     if b.ptr != NULL:
         arena_free(b)
-    b.ptr = NULL
-    b.cap = 0
+    memset(b, 0, sizeof(arena_block))
     if want < 65536:
         want = 65536
     return OK if arena_alloc(b, want) == 0 else MEMORY
@@ -116,10 +117,10 @@ cdef inline int reserve(arena_block *b, size_t n) noexcept nogil:
 
 cdef inline void trim(Scratch *s) noexcept nogil:
     """Between two uses: no thread sits on a large buffer that another could use."""
-    if s.input.cap > KEEP:
+    if s.input.ptr != NULL and s.input.cap > KEEP:
         arena_free(&s.input)
         memset(&s.input, 0, sizeof(arena_block))
-    if s.output.cap > KEEP:
+    if s.output.ptr != NULL and s.output.cap > KEEP:
         arena_free(&s.output)
         memset(&s.output, 0, sizeof(arena_block))
 
@@ -138,6 +139,8 @@ cdef inline int zlib_ng_prefix(const Engines *e, Scratch *s, const uint8_t *src,
                                uint8_t *dst, size_t n, size_t *got) noexcept nogil:
     """The first n bytes of a member, as far as src goes. Nothing is verified."""
     cdef int status = ready_stream(e, s), r
+    if n > STEP:
+        n = STEP                 # as much as zlib-ng can count
     if status != OK:
         return status
     s.stream.next_in, s.stream.avail_in = src, <uint32_t>(src_len if src_len < STEP else STEP)
@@ -210,7 +213,7 @@ cdef inline int libdeflate_whole(const Engines *e, Scratch *s, Job *j) noexcept 
     if e.ld_decompress(s.ld, j.src, j.src_room, j.dst, j.dst_room, &used, &made) == 0 \
             and used == j.src_len and made == j.dst_len:
         return OK
-    if e.init != NULL:
+    if e.init != NULL and not e.alone:
         return zlib_ng_whole(e, s, j)
     return DEFLATE               # no zlib-ng to say more
 
@@ -235,6 +238,6 @@ cdef inline int deliver(const Engines *e, Job *j) noexcept nogil:
         return CRC
     if j.head_len and memcmp(j.dst, j.head, j.head_len) != 0:
         return OTHER_HEADER
-    if j.row != NULL and j.row != j.dst + j.head_len:
+    if j.row != j.dst + j.head_len:
         memcpy(j.row, j.dst + j.head_len, j.dst_len - j.head_len)
     return OK

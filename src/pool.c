@@ -53,6 +53,16 @@ void pool_give_scratch(void *s) {
     if (s) destroy_scratch(s);
 }
 
+void pool_drop_scratch(void) {
+    for (;;) {
+        pthread_mutex_lock(&lock);
+        void *s = spares ? spare[--spares] : NULL;
+        pthread_mutex_unlock(&lock);
+        if (!s) return;
+        destroy_scratch(s);
+    }
+}
+
 static long long now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -127,12 +137,12 @@ static void start_workers(unsigned enough) {
 int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_poll poll) {
     task t = { .work = work, .arg = arg, .groups = groups };
     void *scratch = pool_take_scratch();
-    if (!scratch) return -1;
+    if (!scratch) return POOL_NO_MEMORY;
     if (threads > groups) threads = (unsigned)groups;
     if (threads < 2) {
         drain(&t, scratch, poll);
         pool_give_scratch(scratch);
-        return t.stop ? -1 : 0;
+        return t.stop ? POOL_STOPPED : 0;
     }
     pthread_mutex_lock(&lock);
     unsigned born = forks;
@@ -152,7 +162,7 @@ int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_po
     /* poll runs Python's signal handlers, and one of those may fork: helpers never come back then. */
     while (t.active && born == forks) pthread_cond_wait(&task_left, &lock);
     pthread_mutex_unlock(&lock);
-    return t.stop || t.active ? -1 : 0;
+    return t.stop || t.active ? POOL_STOPPED : 0;
 }
 
 unsigned pool_workers(void) {

@@ -10,14 +10,17 @@ typedef void (*pool_work)(void *task, size_t group, void *scratch);
 typedef int (*pool_poll)(void *task);
 
 /* Runs work(task, g, scratch) for each g below groups on up to `threads` threads, the caller's
- * among them, and returns when no thread works on the task any more: 0, or -1 when poll stopped it
- * or there was no memory for the caller's scratch. */
+ * among them, and returns when no thread works on the task any more: 0; POOL_STOPPED when poll stopped
+ * it, or forked, which leaves the child without the helpers; POOL_NO_MEMORY without scratch. */
+#define POOL_STOPPED (-1)
+#define POOL_NO_MEMORY (-2)
 int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll);
 
 /* Scratch: one for each thread that is working now, made by make() and kept for the next. */
 void pool_init_scratch(void *(*make)(void), void (*destroy)(void *));
 void *pool_take_scratch(void);             /* NULL: no memory */
 void pool_give_scratch(void *scratch);
+void pool_drop_scratch(void);              /* what lies idle */
 
 unsigned pool_workers(void);               /* threads that exist now */
 /* Call once: registers the fork handlers. */

@@ -87,6 +87,8 @@ cdef inline bint is_cold(const Bytes *s, uint64_t offset) noexcept nogil:
     cdef uint8_t byte
     cdef iovec part
     part.iov_base, part.iov_len = &byte, 1
+    if offset >= s.size:         # -1 would mean "from the file's position", and move it
+        return False
     return s.fd >= 0 and fz_read_cached(s.fd, &part, <long>offset) < 0 and errno == EAGAIN
 
 

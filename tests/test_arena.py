@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,3 +102,44 @@ def test_damaged_batches_keep_no_memory(lab, save):
             gc.collect()
         assert _core.idle_bytes() < 4 * 1_500_000
     fastzip.trim()
+
+
+def overcommits():
+    return Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1"
+
+
+@pytest.mark.skipif(overcommits(), reason="this system promises any amount of memory")
+def test_memory_that_is_not_there(lab, tmp_path):
+    """A sparse file may hold a terabyte of compressed data; to fail on it harms nothing else."""
+    arrays = {f"k{i}": np.arange(30_000) for i in range(3)}
+    good = fastzip.load(lab.npz(True, **arrays))
+    member = lab.Member(b"x", b"x" * 100, body=b"")
+    huge = 1 << 40
+    extra = struct.pack("<HHQ", 1, 8, huge)
+    sizes = {"compressed_size": 0xFFFFFFFF, "extra": extra}
+    member.local = member.central = sizes
+    archive = lab.Archive([member], zip64=True)
+    local, record = 30 + 1 + len(extra), len(archive.build()) - 56 - 20 - 22
+    archive.record, archive.locator = {"offset": local + huge}, {"offset": record + huge}
+    archive = archive.build()
+    with open(tmp_path / "huge.zip", "wb") as file:
+        file.write(archive[:local])
+        file.seek(huge, 1)
+        file.write(archive[local:])
+    bad = fastzip.load(tmp_path / "huge.zip")
+    for _ in range(3):
+        assert np.array_equal(good["k1"], arrays["k1"])
+        with pytest.raises(MemoryError):
+            bad["x"]
+        assert np.array_equal(good.fetch([0, 2]), np.stack([arrays["k0"], arrays["k2"]]))
+
+
+@pytest.mark.parametrize("size", [128 << 20, 192 << 20])
+def test_two_batches_stay_warm(lab, size):
+    fastzip.trim()
+    npz = fastzip.load(lab.npz(True, a=np.zeros(size // 64, np.uint8)))
+    two = [npz.fetch([0] * 64), npz.fetch([0] * 64)]
+    del two[:]
+    assert _core.idle_bytes() >= 2 * size
+    assert fastzip.trim() >= 2 * size
+    assert _core.idle_bytes() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import zlib
 
 import numpy as np
@@ -297,3 +298,28 @@ def test_crc32(engine):
     for n in (0, 1, 2, 3, 7, 8, 15, 16, 31, 63, 64, 65, 255, 1000, 4096, 5000):
         for start in range(3):
             assert _core.crc32(data[start : start + n]) == zlib.crc32(data[start : start + n])
+
+
+def test_a_broken_libdeflate_is_not_used():
+    """It must prove itself without zlib-ng's help, and leaves nothing bound behind."""
+    done = run(
+        textwrap.dedent(
+            """
+        import ctypes, sys, zlib
+        import fastzip
+        from fastzip import _codecs, _core
+
+        kinds = [ctypes.CFUNCTYPE(ctypes.c_void_p), ctypes.CFUNCTYPE(None, ctypes.c_void_p),
+                 ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 7),
+                 ctypes.CFUNCTYPE(ctypes.c_uint32, *[ctypes.c_void_p] * 3)]
+        fakes = [kinds[0](lambda: 1), kinds[1](lambda p: None), kinds[2](lambda *a: 1),
+                 kinds[3](lambda *a: 7)]
+        _codecs._addresses = lambda *a: [ctypes.cast(f, ctypes.c_void_p).value for f in fakes]
+        info = _codecs._bind_libdeflate()
+        assert not info["available"] and "proof" in info["source"], info
+        assert _core.crc32(b"abc") == zlib.crc32(b"abc")
+        assert _core.inflate(zlib.compress(b"abc", wbits=-15), 3) == b"abc"
+        """
+        )
+    )
+    assert done.returncode == 0, done.stderr

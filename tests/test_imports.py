@@ -6,6 +6,8 @@ import ast
 import doctest
 import importlib
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -57,7 +59,8 @@ def test_imports_go_downward(name):
 
 
 def test_the_check_sees_imports():
-    assert {"_fetch", "errors", "_member", "_npy", "_sources"} == imported(PACKAGE / "npz.py")
+    found = imported(PACKAGE / "npz.py")
+    assert {"_fetch", "_threads", "errors", "_member", "_npy", "_sources", "index"} == found
     assert "_core" in imported(PACKAGE / "_codecs.py")
 
 
@@ -66,6 +69,17 @@ def test_core_imports_nothing_of_the_package():
     assert "import fastzip" not in source
     assert "from fastzip" not in source
     assert "cimport numpy" not in source
+
+
+def test_unbuilt_source_folder(tmp_path):
+    """A clone's own folder shadows the installed package, and has no core."""
+    (tmp_path / "fastzip").mkdir()
+    for path in PACKAGE.glob("*.py"):
+        (tmp_path / "fastzip" / path.name).write_text(path.read_text())
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import fastzip"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ImportError: fastzip's native core isn't built here" in done.stderr
 
 
 def test_public_names():

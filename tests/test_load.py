@@ -385,3 +385,19 @@ def test_encodings_of_pickles(lab):
         npz = fastzip.load(data, allow_pickle=True, encoding=encoding, fix_imports=True)
         assert npz["x"].tolist() == ["x"]
         assert npz.pickle_kwargs == {"encoding": encoding, "fix_imports": True}
+
+
+class Spiteful:
+    def __reduce__(self):
+        return spite, ()
+
+
+def spite():
+    b"\xff".decode()
+
+
+def test_what_unpickling_raises_stays_as_it_is(lab):
+    data = lab.npz(False, x=np.array([Spiteful()], object))
+    for load in (np.load, fastzip.load):
+        with pytest.raises(UnicodeError):  # NumPy's own, with what to do
+            load(io.BytesIO(data), allow_pickle=True)["x"]

@@ -295,3 +295,50 @@ def test_other_signal_handlers_run(lab):
         signal.signal(signal.SIGALRM, before)
     assert seen
     assert all(item == [1, 2] for item in seen)
+
+
+FORKING = """
+import os, signal, sys, time, warnings
+import numpy as np
+import fastzip
+
+warnings.simplefilter("ignore")  # Python warns of forks while there are threads
+npz = fastzip.load(sys.argv[1])
+expected = np.stack([npz[key] for key in npz.files])
+keys = np.tile(np.arange(len(npz)), 60)
+parent, children = os.getpid(), []
+
+def fork(*_):
+    if os.getpid() == parent and len(children) < 4:
+        pid = os.fork()
+        if pid:
+            children.append(pid)
+
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, 0.03, 0.03)
+while os.getpid() == parent and len(children) < 4:
+    status = 0
+    try:
+        out = np.zeros((len(keys), *expected.shape[1:]), expected.dtype)
+        npz.fetch(keys, out, threads=2)
+        status = 0 if all(np.array_equal(out[i], expected[k]) for i, k in enumerate(keys)) else 3
+    except RuntimeError as exc:
+        status = 0 if exc.code == "interrupted" and os.getpid() != parent else 4
+    if os.getpid() != parent:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert np.array_equal(npz.fetch(keys[:9], threads=2), expected[:9])
+        os._exit(status)
+signal.setitimer(signal.ITIMER_REAL, 0)
+results = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+assert not any(results) and status == 0, (results, status)
+"""
+
+
+def test_a_signal_handler_that_forks(lab, tmp_path):
+    """The helpers' share never comes in the child: that is an error there, not rows of nothing."""
+    rng = np.random.default_rng(0)
+    arrays = {f"k{i}": rng.integers(0, 9, 40_000, np.uint8) for i in range(50)}
+    (tmp_path / "a.npz").write_bytes(lab.npz(True, **arrays))
+    command = [sys.executable, "-c", FORKING, str(tmp_path / "a.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -78,28 +78,28 @@ class Reader:
             return bytes(view)
         try:
             header = self._header(bytes(view[:12]), view, len(view), max_header_size)
-            if header is None or not header.plain or not header.spec.dtype.itemsize:
-                if header is None or not (allow_pickle and header.spec.dtype.hasobject):
-                    return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
-                header = None  # what unpickling raises is the user's own, and stays as it is
+            if header is not None and header.plain and header.spec.dtype.itemsize:
+                array = self._view(header, block, lead)
+                self._last = header
+                return array
+            if header is None or not (header.spec.dtype.hasobject and allow_pickle):
+                return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
         except ValueError as exc:
             raise self._bad_npy(exc, position) from exc
-        if header is None:
-            return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
-        try:
-            self._check_payload(header, len(view))
-            spec = header.spec
-            at = lead + header.offset
-            if at % ALIGN:  # the guess was wrong: move the payload to where it is aligned
-                aligned: Any = _core.Block(header.nbytes)
-                memoryview(aligned)[:] = view[header.offset : header.offset + header.nbytes]
-                block, at = aligned, 0
-            order: Literal["F", "C"] = "F" if spec.fortran_order else "C"
-            array = np.ndarray(spec.shape, spec.dtype, block, at, None, order)
-        except ValueError as exc:
-            raise self._bad_npy(exc, position) from exc
-        self._last = header
-        return array
+        # What unpickling raises is the user's own, and stays as it is.
+        return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
+
+    def _view(self, header: Header, block: Any, lead: int) -> npt.NDArray[Any]:
+        """The array whose header stands in the block at `lead`, without a copy."""
+        self._check_payload(header, block.nbytes - lead)
+        spec = header.spec
+        at = lead + header.offset
+        if at % ALIGN:  # the guess was wrong: move the payload to where it is aligned
+            aligned: Any = _core.Block(header.nbytes)
+            memoryview(aligned)[:] = memoryview(block)[at : at + header.nbytes]
+            block, at = aligned, 0
+        order: Literal["F", "C"] = "F" if spec.fortran_order else "C"
+        return np.ndarray(spec.shape, spec.dtype, block, at, None, order)
 
     def _header(self, front: bytes, data: Any, size: int, max_header_size: int) -> Header | None:
         """The header of a member of `size` bytes, of which `data` has the beginning."""

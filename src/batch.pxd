@@ -94,17 +94,22 @@ cdef inline size_t span_length(const Span *s, size_t extra) noexcept nogil:
     return <size_t>(n if n < s.limit - s.start else s.limit - s.start)
 
 
-cdef inline int plan(const Batch *b, size_t at, Span *s) noexcept nogil:
+cdef inline int look_up(const Batch *b, size_t at, Span *s) noexcept nogil:
+    """Where is the member of job `at`, and may it be read, as far as the directory tells?"""
     cdef uint64_t i = <uint64_t>b.positions[at]
     cdef int status
     s.at = at
+    s.status = OK
     s.row = b.listing.rows + i
     s.name = b.listing.names + s.row.name_offset
     s.limit = limit_of(b.listing, b.limits, i)
     s.start = s.row.header_offset
     status = check_row(s.row, s.limit)
-    if status == OK:
-        status = check_name(s.row, s.name)
+    return check_name(s.row, s.name) if status == OK else status
+
+
+cdef inline int plan(const Batch *b, size_t at, Span *s) noexcept nogil:
+    cdef int status = look_up(b, at, s)
     if status == OK and s.row.size != b.head_len + b.row_bytes:
         status = OTHER_HEADER
     if status == OK:
@@ -307,7 +312,6 @@ cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high)
         if status == OK and p.row.method == STORED and p.row.size >= DIRECT and b.source.fd >= 0:
             status = read_stored(b, s, p)
         elif status == OK:       # no verdict yet: it stays "interrupted" until it is delivered
-            p.status = OK
             bytes += p.length
             n += 1
             continue
@@ -409,17 +413,8 @@ cdef inline int c_read_front(const Batch *b, Scratch *s, uint8_t *out, size_t n,
     cdef Span p
     cdef size_t data = 0, part, want = LOCAL_SIZE + 65535 * 2
     cdef uint64_t all
-    cdef int status
-    p.at = 0
-    p.status = OK
-    p.row = b.listing.rows + b.positions[0]
-    p.name = b.listing.names + p.row.name_offset
-    p.limit = limit_of(b.listing, b.limits, <uint64_t>b.positions[0])
-    p.start = p.row.header_offset
+    cdef int status = look_up(b, 0, &p)
     got[0] = 0
-    status = check_row(p.row, p.limit)
-    if status == OK:
-        status = check_name(p.row, p.name)
     if status != OK or owns_nothing(p.row):
         return status
     all = span_length(&p, fz_hint(b.extra_hint))

@@ -26,7 +26,6 @@ cdef enum:
     Z_STREAM_END = 1
     Z_DATA_ERROR = -3
     Z_MEM_ERROR = -4
-    Z_BUF_ERROR = -5
     Z_NO_FLUSH = 0
     Z_FINISH = 4
     RAW = -15                    # window bits: deflate without a wrapper, 32 KiB window

@@ -341,6 +341,28 @@ def engine(request: Any) -> Any:
     _core.use_engine(info["inflate"] == "libdeflate")
 
 
+@pytest.fixture
+def path(lab: Any, save: Any) -> Any:
+    """A file of two arrays."""
+    return save(lab.npz(a=np.arange(4), b=np.ones((2, 3))))
+
+
+@pytest.fixture
+def check() -> Any:
+    """Is this the archive of `path`, open? Closes it."""
+
+    def check(npz: Any) -> None:
+        assert isinstance(npz, fastzip.NpzFile)
+        assert isinstance(npz, np.lib.npyio.NpzFile)
+        assert npz.files == ["a", "b"]
+        assert npz["a"].tolist() == [0, 1, 2, 3]
+        assert npz["b"].shape == (2, 3)
+        assert npz.fetch(["a", "a"])[1].tolist() == [0, 1, 2, 3]
+        npz.close()
+
+    return check
+
+
 def _descriptors() -> dict[str, str]:
     found = {}
     for fd in os.listdir("/proc/self/fd"):

@@ -114,21 +114,6 @@ def test_results_are_aligned_and_own_their_memory(lab, save, n, compressed):
     assert not (got[5] == 77).all()
 
 
-@pytest.fixture
-def path(lab, save):
-    return save(lab.npz(a=np.arange(4), b=np.ones((2, 3))))
-
-
-def check(npz):
-    assert isinstance(npz, fastzip.NpzFile)
-    assert isinstance(npz, np.lib.npyio.NpzFile)
-    assert npz.files == ["a", "b"]
-    assert npz["a"].tolist() == [0, 1, 2, 3]
-    assert npz["b"].shape == (2, 3)
-    assert npz.fetch(["a", "a"])[1].tolist() == [0, 1, 2, 3]
-    npz.close()
-
-
 # --------------------------------------------------------------------- keys and manners
 
 
@@ -266,7 +251,7 @@ def test_failed_open_leaves_nothing_behind(path, tmp_path):
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
-def test_pickling_by_path(path, monkeypatch):
+def test_pickling_by_path(path, monkeypatch, check):
     with fastzip.load(path, threads=3, max_header_size=500, verify=False) as npz:
         copy = pickle.loads(pickle.dumps(npz))
         assert (copy.threads, copy.max_header_size, copy.allow_pickle) == (3, 500, False)
@@ -291,7 +276,7 @@ def test_pickling_by_path(path, monkeypatch):
         pickle.loads(pickled)
 
 
-def test_pickling_others(path, tmp_path):
+def test_pickling_others(path, tmp_path, check):
     data = path.read_bytes()
     for memory in (data, bytearray(data), io.BytesIO(data)):
         check(pickle.loads(pickle.dumps(fastzip.load(memory))))

@@ -19,22 +19,7 @@ import pytest
 import fastzip
 
 
-@pytest.fixture
-def path(lab, save):
-    return save(lab.npz(a=np.arange(4), b=np.ones((2, 3))))
-
-
-def check(npz):
-    assert isinstance(npz, fastzip.NpzFile)
-    assert isinstance(npz, np.lib.npyio.NpzFile)
-    assert npz.files == ["a", "b"]
-    assert npz["a"].tolist() == [0, 1, 2, 3]
-    assert npz["b"].shape == (2, 3)
-    assert npz.fetch(["a", "a"])[1].tolist() == [0, 1, 2, 3]
-    npz.close()
-
-
-def test_paths(path, monkeypatch):
+def test_paths(path, monkeypatch, check):
     class Fs:
         def __fspath__(self):
             return str(path)
@@ -47,7 +32,7 @@ def test_paths(path, monkeypatch):
     check(fastzip.NpzFile(path.name))
 
 
-def test_open_files(path):
+def test_open_files(path, check):
     data = path.read_bytes()
     for options in ({}, {"buffering": 0}):
         with open(path, "rb", **options) as file:
@@ -68,7 +53,7 @@ def test_open_files(path):
     check(fastzip.load(io.BytesIO(data)))
 
 
-def test_what_is_not_yet_flushed(lab, tmp_path):
+def test_what_is_not_yet_flushed(lab, tmp_path, check):
     data = lab.npz(a=np.arange(4), b=np.ones((2, 3)))
     with open(tmp_path / "w", "w+b") as file:
         file.write(data)
@@ -76,7 +61,7 @@ def test_what_is_not_yet_flushed(lab, tmp_path):
         check(fastzip.load(file))
 
 
-def test_file_objects_that_only_look_plain(lab, path, tmp_path):
+def test_file_objects_that_only_look_plain(lab, path, tmp_path, check):
     data = path.read_bytes()
     with gzip.open(tmp_path / "x.gz", "wb") as file:
         file.write(data)
@@ -115,7 +100,7 @@ def test_file_objects_that_only_look_plain(lab, path, tmp_path):
         check(fastzip.load(file))
 
 
-def test_file_object_with_an_attribute_file(path, tmp_path):
+def test_file_object_with_an_attribute_file(path, tmp_path, check):
     """Such as an upload that keeps its raw file: what read() gives is what counts."""
     data = path.read_bytes()
 
@@ -130,7 +115,7 @@ def test_file_object_with_an_attribute_file(path, tmp_path):
         check(fastzip.load(upload))
 
 
-def test_memory(path):
+def test_memory(path, check):
     data = path.read_bytes()
     for kind in (bytes, bytearray, memoryview):
         check(fastzip.load(kind(data)))

@@ -9,6 +9,11 @@ int past_the_end(int n) {
 
 int overflow(int n) { return n + 0x7fffffff; }
 
+int leak(int n) {                          /* many: one may still stand in a register */
+    for (int i = 0; i < 100; i++) *(volatile char *)malloc((size_t)n) = 1;
+    return 0;
+}
+
 static int shared_count;
 
 static void *count(void *times) {

@@ -55,6 +55,8 @@ def opening() -> Iterator[Row]:
     position = partial(work.opening_by_position, "open250k")
     yield Row("open-250k-position", f"{many} and fetch one by position", "by name", None, position)
     yield Row("open-1m", "open 1,000,000 members", "np.load", 200, partial(work.opening, "open1m"))
+    small = "open a small .npz, read its one array of 1 KB"
+    yield Row("files-1k", small, "np.load", 3, partial(work.sample_files, 200))
     yield Row(
         *("memory", f"{many}, look up 1,000: resident, a member", "64 B and its name", 1),
         samples=fresh.resident,

@@ -103,6 +103,31 @@ def opening(name: str, *, lookup: bool = False) -> Iterator[Pair]:
 
 
 @contextmanager
+def sample_files(count: int) -> Iterator[Pair]:
+    """Open a small archive, read its one array of 1 KB, close it: a file for each sample."""
+    folder = data.folder() / "samples"
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(11)
+    paths = [str(folder / f"{i:03}.npz") for i in range(count)]
+    for path in paths:
+        np.savez_compressed(path, image=rng.integers(0, 50, 1024, np.uint8))
+
+    def side(load: Callable[[str], Any]) -> Callable[[list[str]], object]:
+        def call(names: list[str]) -> None:
+            for name in names:
+                with load(name) as npz:
+                    npz["image"]
+
+        return call
+
+    for path in paths:
+        with np.load(path) as theirs, fastzip.load(path) as ours:
+            same(theirs["image"], ours["image"])
+    drawn = [[paths[i] for i in rng.permutation(count)] for _ in range(DRAWS)]
+    yield Pair("numpy", "fastzip", side(np.load), side(fastzip.load), drawn, items=count)
+
+
+@contextmanager
 def opening_by_position(name: str) -> Iterator[Pair]:
     """Open and read one member: by name, which builds a table, and by position, which doesn't."""
     path = data.path(name)

@@ -20,10 +20,12 @@ except ImportError as _exc:
 
 from fastzip._codecs import engines
 from fastzip._fetch import trim
+from fastzip._load import load
 from fastzip._npy import ArraySpec
+from fastzip._patch import patch_numpy, unpatch_numpy
 from fastzip._threads import get_num_threads, set_num_threads
-from fastzip.errors import BadZipFile, CRCError, TruncatedError, UnsupportedError
-from fastzip.npz import NpzFile, load
+from fastzip.errors import BadZipFile, CRCError, LimitError, TruncatedError, UnsupportedError
+from fastzip.npz import NpzFile
 
 __version__ = _version("fastzip-reader")
 
@@ -31,6 +33,7 @@ __all__ = [
     "ArraySpec",
     "BadZipFile",
     "CRCError",
+    "LimitError",
     "NpzFile",
     "TruncatedError",
     "UnsupportedError",
@@ -38,6 +41,8 @@ __all__ = [
     "engines",
     "get_num_threads",
     "load",
+    "patch_numpy",
     "set_num_threads",
     "trim",
+    "unpatch_numpy",
 ]

@@ -8,7 +8,6 @@ differ.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -16,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, _threads, errors
-from fastzip._member import Reader
-from fastzip._npy import Header
+from fastzip._member import OTHER_HEADER, Reader
+from fastzip._npy import Header, is_native, native
 from fastzip.index import Index
 
-OTHER_HEADER: Final = _core.STATUS_CODES.index("other_header")
 _ROUNDS: Final = 8
 """After so many kinds of headers in one batch its members are read one at a time."""
 _WORTH_A_THREAD: Final = 65536
@@ -91,7 +89,7 @@ def _by_name(index: Index, keys: list[Any]) -> Positions:
 
 
 def _matches(header: Header, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return header.spec.shape == shape and header.spec.dtype.newbyteorder("=") == dtype
+    return header.spec.shape == shape and native(header.spec.dtype) == dtype
 
 
 def _is_direct(header: Header) -> bool:
@@ -99,7 +97,7 @@ def _is_direct(header: Header) -> bool:
     spec = header.spec
     # Without bytes there is no order; and NumPy's own arrays of itemsize 0 would become one of 1.
     one_order = not spec.fortran_order or sum(n != 1 for n in spec.shape) <= 1
-    return not header.nbytes or (spec.dtype.isnative and one_order)
+    return not header.nbytes or (is_native(spec.dtype) and one_order)
 
 
 def _describe(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
@@ -114,7 +112,7 @@ class _Batch:
         self.max_header_size = max_header_size
         self.threads = threads
         self.positions = resolve(reader.index, keys)
-        self.main = threading.current_thread() is threading.main_thread()
+        self.first = 0
         self.failed: dict[int, Exception] = {}
 
     def header(self, position: int) -> Header:
@@ -135,59 +133,74 @@ class _Batch:
         return header
 
     def first_header(self) -> Header:
-        """The header that tells what the batch is made of."""
-        try:
-            return self.header(int(self.positions[0]))
-        except Exception as exc:
-            self.failed[0] = exc
-            raise self.first_failure() from None
+        """What the batch is made of: the header of the first member that has one."""
+        for job, position in enumerate(self.positions):
+            try:
+                header = self.header(int(position))
+            except Exception as exc:
+                self.note(job, exc)
+            else:
+                self.first = job
+                return header
+        raise self.first_failure()
+
+    def note(self, job: int, exc: Exception) -> None:
+        """A member failed; what else can happen, such as what a signal's handler raises, is no
+        member's failure."""
+        if not isinstance(exc, errors.Located):
+            raise exc
+        self.failed[job] = exc
 
     def refusal(self, position: int, what: str, code: str) -> Exception:
         index = self.reader.index
         name = index.name(position)
-        exc = ValueError(f"{errors.place(index.where, name)}: the member is {what}")
-        refusal: Exception = errors.locate(exc, code, index.where, name)
+        text = f"{errors.place(index.where, name)}: the member is {what}"
+        refusal: Exception = errors.refusal(code, text, index.where, name)
         return refusal
 
-    def fill(self, header: Header, out: npt.NDArray[Any]) -> None:
-        """Fill every row, or raise what is wrong with the first member that failed."""
-        shape, dtype = out.shape[1:], out.dtype
-        left = np.arange(len(self.positions))
+    def fill(self, first: Header, out: npt.NDArray[Any]) -> None:
+        """Fill every row; if members failed, find all of them and raise what is wrong with the
+        first."""
+        left = np.arange(self.first, len(self.positions))
+        header: Header | None = first
         tried: set[bytes] = set()
-        while len(left) and not self.failed_before(left[0]):
+        while len(left):
             if len(tried) == _ROUNDS:
                 self.one_by_one(left, out)
                 break
-            if header.raw in tried:  # there are bytes behind this one's array
+            if header is None:
+                left = left[1:]
+            elif header.raw in tried:  # there are bytes behind this one's array
                 self.one_by_one(left[:1], out)
                 left = left[1:]
             else:
                 if _is_direct(header):
-                    left = self.direct(header, left if tried else None, out)
+                    left = self.direct(header, left if tried or self.first else None, out)
                 else:
                     left = self.converted(header, left, out)
                 tried.add(header.raw)
-            if len(left) and not self.failed_before(left[0]):
-                try:
-                    header = self.header(int(self.positions[left[0]]))
-                    self.check(header, int(left[0]), shape, dtype)
-                except Exception as exc:
-                    self.failed[int(left[0])] = exc
-                    break
+            if len(left):
+                header = self.matching_header(int(left[0]), out)
         if self.failed:
             raise self.first_failure()
 
-    def failed_before(self, job: int) -> bool:
-        return bool(self.failed) and min(self.failed) < job
+    def matching_header(self, job: int, out: npt.NDArray[Any]) -> Header | None:
+        """This member's header; None, and noted, if it can't be a row of the batch."""
+        try:
+            header = self.header(int(self.positions[job]))
+            self.check(header, job, out.shape[1:], out.dtype)
+        except Exception as exc:
+            self.note(job, exc)
+            return None
+        return header
 
     def check(self, header: Header, job: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Is this member like the others?"""
         if not _matches(header, shape, dtype):
-            first = self.reader.index.name(int(self.positions[0]))
-            native = header.spec.dtype.newbyteorder("=")
+            first = self.reader.index.name(int(self.positions[self.first]))
             raise self.refusal(
                 int(self.positions[job]),
-                f"{_describe(header.spec.shape, native)}, and {first} is "
+                f"{_describe(header.spec.shape, native(header.spec.dtype))}, and {first} is "
                 f"{_describe(shape, dtype)}; the members of a batch must be alike",
                 "unlike",
             )
@@ -212,7 +225,6 @@ class _Batch:
             header.raw,
             threads,
             self.reader.verify,
-            self.main,
             statuses,
         )
         return statuses
@@ -257,25 +269,23 @@ class _Batch:
     def one_by_one(self, jobs: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         """What no common header serves, such as members with bytes behind the array."""
         for job in jobs:
-            if self.failed_before(job):
-                return
-            position = int(self.positions[job])
+            if self.matching_header(int(job), out) is None:
+                continue
             try:
-                self.check(self.header(position), int(job), out.shape[1:], out.dtype)
-                out[job] = self.reader.member(position, max_header_size=self.max_header_size)
+                array = self.reader.member(
+                    int(self.positions[job]), max_header_size=self.max_header_size
+                )
             except Exception as exc:
-                self.failed[int(job)] = exc
-                return
-
-    @staticmethod
-    def code(exc: Exception) -> str:
-        return getattr(exc, "code", "memory" if isinstance(exc, MemoryError) else "npy")
+                self.note(int(job), exc)
+            else:
+                if out.dtype.itemsize:  # NumPy would walk 10 ** 11 elements of no bytes
+                    out[job] = array
 
     def first_failure(self) -> Exception:
         jobs = sorted(self.failed)
         first: Any = self.failed[jobs[0]]
         keys = [self.reader.index.key(int(self.positions[job])) for job in jobs]
-        codes = [self.code(self.failed[job]) for job in jobs]
+        codes = [getattr(self.failed[job], "code", "") for job in jobs]
         first.failed = list(zip(keys, codes, strict=True))
         failure: Exception = first
         return failure
@@ -354,14 +364,16 @@ def fetch(reader: Reader, keys: Any, out: Any, threads: int | None, max_header_s
     if len(batch.positions) == 0:
         return _fetch_nothing(batch, out)
     header = batch.first_header()
-    dtype = header.spec.dtype.newbyteorder("=")
+    dtype = native(header.own_spec.dtype)
     shape = (len(batch.positions), *header.spec.shape)
-    if out is None:
+    if out is None or batch.failed:  # the first member is wrong: `out` stays as it is
         try:
             array = new_batch(shape, dtype)
         except ValueError as exc:  # more dimensions, or larger ones, than NumPy has
             what = f"of shape {header.spec.shape}, which makes no batch: {exc}"
-            raise batch.refusal(int(batch.positions[0]), what, "shape") from None
+            raise batch.refusal(int(batch.positions[batch.first]), what, "shape") from None
+        except MemoryError:
+            raise errors.error(_core.STATUS_CODES.index("memory"), reader.index.where) from None
     else:
         array = check_out(out, shape, dtype)
     batch.fill(header, array)
@@ -374,8 +386,8 @@ def _fetch_nothing(batch: _Batch, out: Any) -> Any:
     dtype = np.dtype(np.float64)
     if len(batch.reader.index):
         try:
-            spec = batch.header(0).spec
-            shape, dtype = spec.shape, spec.dtype.newbyteorder("=")
+            spec = batch.header(0).own_spec
+            shape, dtype = spec.shape, native(spec.dtype)
         except (ValueError, errors.BadZipFile, NotImplementedError):
             pass  # the first member is no array: nothing is known
     if out is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -9,29 +10,52 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, errors
-from fastzip._npy import FRONT, MAGIC, ArraySpec, Header, HeaderCache, header_length, read_array
+from fastzip._npy import (
+    FRONT,
+    HEADERS,
+    MAGIC,
+    ArraySpec,
+    Header,
+    check_length,
+    check_payload,
+    header_length,
+    is_malformed,
+    read_array,
+)
 from fastzip._sources import Opened
-from fastzip.index import Index
+from fastzip.index import NO_LIMITS, Index, Limits
 
 ALIGN: Final = 64
+_LARGE: Final = 16 << 20
+"""Bytes: of larger members the header is looked at before memory is taken for all of them."""
+OTHER_HEADER: Final = _core.STATUS_CODES.index("other_header")
+_MEMORY: Final = _core.STATUS_CODES.index("memory")
+_SHORT_READ: Final = _core.STATUS_CODES.index("short_read")
 NO_HEADER: Final = Header(b"\0", ArraySpec(np.dtype("u1"), (), False), False, 0, 0)
 
 
 class Reader:
     """Reads single members. Safe to use from many threads at once."""
 
-    def __init__(self, opened: Opened, verify: bool = True) -> None:
+    def __init__(self, opened: Opened, verify: bool = True, limits: Limits = NO_LIMITS) -> None:
         self.opened = opened
         self.source = opened.source
         self.verify = verify
-        self.index = Index(opened)
+        self.limits = limits.checked()
+        self.index = Index(opened, self.limits)
         self.directory = self.index.directory
-        self.headers = HeaderCache()
         self._last = NO_HEADER
+        self._mapped: npt.NDArray[Any] | None = None
+
+    def _read(self, position: int, lead: int, most: int = (1 << 64) - 1) -> _core.Block | int:
+        try:
+            return _core.read_member(self.source, self.directory, position, lead, self.verify, most)
+        except MemoryError:
+            return _MEMORY
 
     def data(self, position: int) -> bytes:
         """The member's bytes, verified."""
-        block: Any = _core.read_member(self.source, self.directory, position, 0, self.verify)
+        block: Any = self._read(position, 0)
         if isinstance(block, int):
             raise self.index.error(block, position)
         return bytes(block)
@@ -48,14 +72,18 @@ class Reader:
         The array's memory is what the member was inflated into, header in front."""
         last = self._last  # mostly this member's header is the last one's
         lead = -len(last.raw) % ALIGN
-        block: Any = _core.read_member(self.source, self.directory, position, lead, self.verify)
+        block: Any = self._read(position, lead, _LARGE)
+        if isinstance(block, int) and block == OTHER_HEADER:
+            self.header(position, max_header_size)  # may it be read at all?
+            block = self._read(position, lead)
         if isinstance(block, int):
             raise self.index.error(block, position)
         raw, spec, plain, _, nbytes = last
-        if plain and block.startswith(raw, lead) and lead + len(raw) + nbytes <= block.nbytes:
+        if plain and block.startswith(raw, lead) and lead + len(raw) + nbytes == block.nbytes:
+            dtype = spec.dtype
             return np.ndarray(
                 spec.shape,
-                spec.dtype,
+                dtype if dtype.names is None else last.own_spec.dtype,
                 block,
                 lead + len(raw),
                 None,
@@ -76,23 +104,29 @@ class Reader:
         view: Any = memoryview(block)[lead:]
         if view[: len(MAGIC)] != MAGIC:
             return bytes(view)
+        header = None
         try:
             header = self._header(bytes(view[:12]), view, len(view), max_header_size)
             if header is not None and header.plain and header.spec.dtype.itemsize:
                 array = self._view(header, block, lead)
                 self._last = header
                 return array
+            if header is not None:
+                check_payload(header, len(view), self.limits.strict)
             if header is None or not (header.spec.dtype.hasobject and allow_pickle):
                 return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
         except ValueError as exc:
-            raise self._bad_npy(exc, position) from exc
+            if not is_malformed(exc):
+                raise
+            code = "pickle" if header is not None and header.spec.dtype.hasobject else None
+            raise self._bad_npy(exc, position, code) from exc
         # What unpickling raises is the user's own, and stays as it is.
         return read_array(view, allow_pickle, pickle_kwargs, max_header_size)
 
     def _view(self, header: Header, block: Any, lead: int) -> npt.NDArray[Any]:
         """The array whose header stands in the block at `lead`, without a copy."""
-        self._check_payload(header, block.nbytes - lead)
-        spec = header.spec
+        check_payload(header, block.nbytes - lead, self.limits.strict)
+        spec = header.own_spec
         at = lead + header.offset
         if at % ALIGN:  # the guess was wrong: move the payload to where it is aligned
             aligned: Any = _core.Block(header.nbytes)
@@ -103,43 +137,27 @@ class Reader:
 
     def _header(self, front: bytes, data: Any, size: int, max_header_size: int) -> Header | None:
         """The header of a member of `size` bytes, of which `data` has the beginning."""
-        length = header_length(front)
+        length = check_length(front, size, max_header_size)
         if length is None:
             return None
-        if length - 12 > max_header_size:
-            raise ValueError(
-                f"Header info length ({length}) is large and may not be safe to load securely.\n"
-                "To allow loading, adjust `max_header_size` or fully trust the `.npy` file using "
-                "`allow_pickle=True`."
-            )
-        if length > size:
-            raise ValueError(f"EOF: reading array header, expected {length} bytes got {size}")
-        return self.headers.understand(bytes(data[:length]), max_header_size)
-
-    def _check_payload(self, header: Header, size: int) -> None:
-        if header.nbytes > size - header.offset:
-            got = (size - header.offset) // header.spec.dtype.itemsize
-            shape = ",".join(map(str, header.spec.shape))
-            raise ValueError(
-                "Failed to read all data for array. "
-                f"Expected ({shape}) = {header.elements} elements, could only read {got} elements. "
-                "(file seems not fully written?)"
-            )
+        return HEADERS.understand(bytes(data[:length]), max_header_size)
 
     def header(self, position: int, max_header_size: int = 10000) -> Header | None:
         """What the member's .npy header says; None if it is no .npy file.
 
         Only the front of the member is read, so neither CRC nor payload is verified."""
-        size = int(self.index.rows[position]["size"])
+        size = self.directory.row(position)[1]
         front = self._front(position, FRONT)
         length = header_length(front)
         if length is not None and len(front) < length <= min(size, max_header_size + 12):
             front = self._front(position, length)
         try:
             header = self._header(front, front, size, max_header_size)
-            if header is not None and header.plain:
-                self._check_payload(header, size)
+            if header is not None:
+                check_payload(header, size, self.limits.strict)
         except ValueError as exc:
+            if not is_malformed(exc):
+                raise
             raise self._bad_npy(exc, position) from exc
         return header
 
@@ -147,18 +165,91 @@ class Reader:
         front = _core.read_front(self.source, self.directory, position, n)
         if isinstance(front, int):
             raise self.index.error(front, position)
-        if len(front) < min(n, int(self.index.rows[position]["size"])):
+        if len(front) < min(n, self.directory.row(position)[1]):
             return self.data(position)[:n]  # a stream that takes long to begin
         return front
 
-    def _bad_npy(self, exc: ValueError, position: int) -> ValueError:
+    def data_offset(self, position: int) -> int:
+        """Where in the source a member's data begin."""
+        status, offset = _core.data_offset(self.source, self.directory, position)
+        if status:
+            raise self.index.error(status, position)
+        return offset
+
+    def mapped(
+        self, position: int, mode: Literal["r", "c"], max_header_size: int
+    ) -> npt.NDArray[Any] | None:
+        """A view of a stored array where it lies in the file; None for what only NumPy's reader
+        makes an array of, and for what is none.
+
+        Nothing but the header is read now, so the CRC isn't verified."""
+        header = self.header(position, max_header_size)
+        if header is None or not header.plain or not header.nbytes:
+            return None
+        if self.directory.row(position)[2] != 0:
+            name = self.index.name(position)
+            raise errors.refusal(
+                "mmap_deflated",
+                f"{errors.place(self.index.where, name)}: a deflated member can't be mapped; write "
+                "the archive with numpy.savez, or load it without mmap_mode [mmap_deflated]",
+                self.index.where,
+                name,
+            )
+        spec = header.own_spec
+        order: Literal["F", "C"] = "F" if spec.fortran_order else "C"
+        offset = self.data_offset(position) + header.offset
+        if self.opened.memory is not None:
+            memory = memoryview(self.opened.memory).cast("B").toreadonly()
+            view: npt.NDArray[Any] = np.ndarray(spec.shape, spec.dtype, memory, offset, None, order)
+            return view if mode == "r" else view.copy(order="K")
+        if mode == "c":
+            mapped = self._map(mode, spec, order, offset, header.nbytes)
+            if mapped is None:
+                raise self.index.error(_SHORT_READ, position)
+            return mapped
+        mapped = self._mapped
+        if mapped is None:  # one for all: each holds a descriptor for as long as it lives
+            size = self.source.size
+            whole = ArraySpec(np.dtype("u1"), (size,), False)
+            mapped = self._mapped = self._map(mode, whole, "C", 0, size)
+        if mapped is None:
+            raise self.index.error(_SHORT_READ, position)
+        flat = mapped[offset : offset + header.nbytes]
+        return flat.view(spec.dtype).reshape(spec.shape, order=order)
+
+    def _map(
+        self,
+        mode: Literal["r", "c"],
+        spec: ArraySpec,
+        order: Literal["F", "C"],
+        offset: int,
+        nbytes: int,
+    ) -> npt.NDArray[Any] | None:
+        """None if the file has become shorter than that."""
+        part = self.opened.part(0, self.source.size, "mapped").source  # nobody else closes this one
+        with os.fdopen(os.dup(part.fileno()), "rb") as file:
+            part.close()
+            if os.fstat(file.fileno()).st_size < part.start + offset + nbytes:
+                return None
+            mapped: npt.NDArray[Any] = np.memmap(
+                file, spec.dtype, mode, part.start + offset, spec.shape, order
+            )
+        return mapped
+
+    def close(self) -> None:
+        """Close the source; views of it stay."""
+        self._mapped = None
+        self.source.close()
+
+    def _bad_npy(self, exc: ValueError, position: int, code: str | None = None) -> ValueError:
         """NumPy's words first, then where."""
         name = self.index.name(position)
-        located: ValueError = errors.locate(
-            ValueError(f"{exc} [{errors.place(self.index.where, name)}]"),
-            "npy",
+        code = code or str(getattr(exc, "code", "npy_header"))
+        located: ValueError = errors.refusal(
+            code,
+            f"{exc} [{errors.place(self.index.where, name)}]",
             self.index.where,
             name,
-            int(self.index.rows[position]["header_offset"]),
+            self.directory.row(position)[0],
         )
         return located

@@ -8,9 +8,12 @@ short kills the process.
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import stat
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
 
 from fastzip import _core, errors
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 
 Identity: TypeAlias = tuple[int, int]
+
+ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an archive without members
 
 
 class Opened(NamedTuple):
@@ -33,6 +38,25 @@ class Opened(NamedTuple):
     """Size and time of change: is it still the same file, on whatever machine?"""
     memory: Any = None
     """The bytes-like object, for a source in memory."""
+
+    def part(self, offset: int, size: int, what: str) -> Opened:
+        """A range of it, as an archive of its own; no copy is made."""
+        where = f"{self.where}: {what}"
+        source = self.source.part(offset, size)
+        if isinstance(source, int):
+            raise errors.error(source, where)
+        memory = None
+        if self.memory is not None:
+            memory = memoryview(self.memory).cast("B")[offset : offset + size]
+        return Opened(source, where, None, self.identity, memory)
+
+    def changed(self) -> bool:
+        """Is the file no longer what it was when it was opened?"""
+        try:
+            status = self.source.stat()
+        except OSError:
+            return False
+        return status is not None and identity_of(status) != self.identity
 
 
 def _regular(fd: int, path: str) -> os.stat_result:
@@ -52,14 +76,15 @@ def identity_of(status: os.stat_result) -> Identity:
 def open_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Opened:
     """Open a file for reading at random; FIFOs and devices are refused without waiting for them."""
     name = os.fsdecode(path)
+    absolute = os.path.abspath(name)  # a worker may start in another folder
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = _regular(fd, name)
+        source = _core.Source(fd, status.st_size)
     except BaseException:
         os.close(fd)
         raise
-    absolute = os.path.abspath(name)  # a worker may start in another folder
-    return Opened(_core.Source(fd, status.st_size), name, absolute, identity_of(status))
+    return Opened(source, name, absolute, identity_of(status))
 
 
 def open_memory(data: ReadableBuffer, what: str = "memory") -> Opened:
@@ -93,10 +118,15 @@ def open_file(file: Any) -> Opened:
     if fd is not None:
         name = getattr(file, "name", None)
         where = name if isinstance(name, str) else "<file>"
-        fd = os.dup(fd)
-        status = os.fstat(fd)
         path = os.path.abspath(name) if isinstance(name, str) and os.path.isabs(name) else None
-        return Opened(_core.Source(fd, status.st_size), where, path, identity_of(status))
+        fd = os.dup(fd)
+        try:
+            status = os.fstat(fd)
+            source = _core.Source(fd, status.st_size)
+        except BaseException:
+            os.close(fd)
+            raise
+        return Opened(source, where, path, identity_of(status))
     if type(file) is io.BytesIO:
         return open_memory(file.getvalue(), "BytesIO")
     before = file.tell()
@@ -108,6 +138,24 @@ def open_file(file: Any) -> Opened:
     return open_memory(data, type(file).__name__)
 
 
+def read_up_to(file: Any, n: int) -> bytes:
+    """The next n bytes of a file object, or what is left; raw ones may give them in crumbs."""
+    data = bytes(file.read(n))
+    while len(data) < n and (more := file.read(n - len(data))):
+        data += more
+    return data
+
+
+def size_of(file: Any) -> int | None:
+    """How many bytes a file object holds, if that can be told without reading it."""
+    if isinstance(file, SourceFile):
+        return file.size
+    if isinstance(file, io.BytesIO):
+        return len(file.getbuffer())
+    fd = _descriptor(file)
+    return None if fd is None else os.fstat(fd).st_size
+
+
 class SourceFile(io.RawIOBase):
     """A source as a file with a position of its own, for `zipfile` and NumPy's own readers."""
 
@@ -115,6 +163,10 @@ class SourceFile(io.RawIOBase):
         self._opened = opened
         self._at = 0
         self.name = opened.where
+
+    @property
+    def size(self) -> int:
+        return self._opened.source.size
 
     def readable(self) -> bool:
         return True
@@ -135,9 +187,26 @@ class SourceFile(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
         n = max(0, min(len(view), self._opened.source.size - self._at))
+        if n == 0:
+            return 0
         data = self._opened.source.read(self._at, n)
         if isinstance(data, int):
             raise errors.error(data, self._opened.where)
         view[:n] = data
         self._at += n
         return n
+
+
+def in_memory(file: Any) -> bool:
+    """Is this an archive's content? A path as bytes can't hold a NUL byte, and an archive does."""
+    if isinstance(file, bytes):
+        return b"\0" in file or not file or file.startswith(ZIP_MAGIC)
+    return isinstance(file, (bytearray, memoryview, mmap.mmap, np.ndarray))
+
+
+def open_any(file: Any) -> Opened:
+    """Open a path, a file object or an archive's bytes."""
+    if in_memory(file):
+        data: Any = np.ascontiguousarray(file) if isinstance(file, np.ndarray) else file
+        return open_memory(data)
+    return open_file(file) if hasattr(file, "read") else open_path(file)

@@ -11,7 +11,9 @@ Every exception about what an archive holds, or about reading it, carries
 ``offset``
     where in the file the trouble is, or None;
 ``failed``
-    for a batch: ``[(key, code), ...]`` of every member that failed.
+    for a batch: ``[(key, code), ...]`` of every member that failed;
+``stale``
+    has the file changed since it was opened? Then that is what is wrong with it.
 
 A lie about the archive fails when it is opened; a lie about a member fails when that member is
 read, and the others stay readable.
@@ -29,12 +31,13 @@ from fastzip import _core
 __all__ = [
     "BadZipFile",
     "CRCError",
+    "LimitError",
     "TruncatedError",
     "UnsupportedError",
 ]
 
 
-class _Located:
+class Located:
     """What every exception about an archive carries."""
 
     code: str = ""
@@ -42,9 +45,10 @@ class _Located:
     member: str | None = None
     offset: int | None = None
     failed: list[tuple[str, str]] = []  # noqa: RUF012  (replaced, never changed)
+    stale: bool = False
 
 
-class BadZipFile(_Located, zipfile.BadZipFile):
+class BadZipFile(Located, zipfile.BadZipFile):
     """The archive, or one member of it, is not what it says it is."""
 
 
@@ -56,23 +60,31 @@ class TruncatedError(BadZipFile):
     """The archive, or a member's compressed data, ends too early."""
 
 
-class UnsupportedError(_Located, NotImplementedError):
+class UnsupportedError(Located, NotImplementedError):
     """The member uses a part of the ZIP format that fastzip doesn't read."""
 
 
-class _ReadError(_Located, OSError):
+class LimitError(Located, ValueError):
+    """The archive, a member or a header is larger than the caller allows."""
+
+
+class _ArrayError(Located, ValueError):
+    """A member isn't the array that it should be."""
+
+
+class _ReadError(Located, OSError):
     """Reading the archive failed; errno and filename as in any OSError."""
 
 
-class _NoMemoryError(_Located, MemoryError):
+class _NoMemoryError(Located, MemoryError):
     pass
 
 
-class _ClosedError(_Located, ValueError):
+class _ClosedError(Located, ValueError):
     pass
 
 
-class _InterruptedError(_Located, RuntimeError):
+class _InterruptedError(Located, RuntimeError):
     pass
 
 
@@ -88,7 +100,10 @@ TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
     "comment_length": (_BAD, "the archive comment doesn't end where the file ends"),
     "ambiguous_end": (_BAD, "two end records are consistent: the archive has two meanings"),
     "ambiguous_prefix": (_BAD, "two directories fit the end record: the archive has two meanings"),
-    "multi_disk": (UnsupportedError, "the archive is one part of several"),
+    "multi_disk": (
+        UnsupportedError,
+        "the archive is one part of several, or the member is in another",
+    ),
     "zip64_record": (_BAD, "the zip64 end of central directory record is missing"),
     "zip64_locator": (_BAD, "the zip64 locator doesn't lead to the zip64 record"),
     "zip64_version": (UnsupportedError, "the zip64 record is of a version with encryption"),
@@ -105,7 +120,13 @@ TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
     "zip64_extra_duplicate": (_BAD, "a header has two zip64 extra fields"),
     "zip64_extra_short": (_BAD, "a zip64 extra field lacks a value that its header needs"),
     "zip64_extra_missing": (_BAD, "a header needs a zip64 extra field and has none"),
-    "version_needed": (UnsupportedError, "an entry needs a later version of the ZIP format"),
+    "behind_archive": (_BAD, "there are bytes behind the archive, which strict=True refuses"),
+    "prefix": (_BAD, "there are bytes in front of the first member, which strict=True refuses"),
+    "duplicate_name": (_BAD, "two members are of one name or key, which strict=True refuses"),
+    "max_members": (LimitError, "the archive has more members than max_members"),
+    "max_total_size": (LimitError, "the members' sizes add up to more than max_total_size"),
+    "version_needed": (UnsupportedError, "the member needs a later version of the ZIP format"),
+    "max_member_size": (LimitError, "the member's size is above max_member_size"),
     "name_nul": (_BAD, "the name holds a NUL byte"),
     "name_utf8": (_BAD, "the name is said to be UTF-8 and isn't"),
     "encrypted": (UnsupportedError, "the member is encrypted"),
@@ -127,10 +148,28 @@ TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
     "trailing_data": (_BAD, "the deflate stream ends before its data do"),
     "crc": (CRCError, "the bytes don't have the CRC-32 that the directory states"),
     "directory_with_data": (_BAD, "a directory entry holds data"),
+    "gap": (_BAD, "there are bytes behind the member that are nobody's; strict=True refuses them"),
     "short_read": (TruncatedError, "the file ends before the member does; was it cut short?"),
     "memory": (_NoMemoryError, "there is not enough memory"),
     "closed": (_ClosedError, "the archive is closed"),
     "interrupted": (_InterruptedError, "a signal handler forked, and this child can't go on"),
+}
+
+
+# The same for what the Python half finds; the texts come from where it is found.
+OTHERS: Final[dict[str, tuple[type[Exception], str]]] = {
+    "npy_header": (_ArrayError, "the .npy header is malformed, or of an unknown version"),
+    "npy_data": (_ArrayError, "the member holds fewer bytes than its .npy header says"),
+    "npy_trailing": (_ArrayError, "there are bytes behind the array, which strict=True refuses"),
+    "max_header_size": (LimitError, "the .npy header is longer than max_header_size"),
+    "pickle": (_ArrayError, "the array holds Python objects, and allow_pickle is false"),
+    "no_array": (_ArrayError, "an array is wanted, and the member isn't one"),
+    "object_dtype": (_ArrayError, "an array of Python objects can't be a row of a batch"),
+    "dtype": (_ArrayError, "an array of this dtype can't be a row of a batch"),
+    "shape": (_ArrayError, "members of this shape make no batch"),
+    "unlike": (_ArrayError, "the members of a batch differ in dtype or shape"),
+    "mmap_deflated": (_ArrayError, "mmap_mode needs stored members, and this one is deflated"),
+    "stale": (_BAD, "the file has changed since the archive was pickled, or while it was opened"),
 }
 
 
@@ -146,12 +185,21 @@ def locate(
     path: str | None,
     member: str | None = None,
     offset: int | None = None,
+    stale: bool = False,
 ) -> Any:
     """Give an exception its attributes."""
     located: Any = exc
     located.code, located.path, located.member, located.offset = code, path, member, offset
-    located.failed = []
+    located.failed, located.stale = [], stale
     return located
+
+
+def refusal(
+    code: str, text: str, path: str | None, member: str | None = None, offset: int | None = None
+) -> Any:
+    """The exception for a code that the Python half finds."""
+    kind = (OTHERS.get(code) or TABLE[code])[0]
+    return locate(kind(text), code, path, member, offset)
 
 
 def code_of(status: int) -> str:
@@ -164,16 +212,18 @@ def error(
     path: str | None,
     member: str | None = None,
     offset: int | None = None,
+    stale: bool = False,
 ) -> Exception:
     """The exception for a native status: the only place where one is made."""
     code = code_of(status)
     where = place(path, member)
+    note = "; the file has changed since it was opened" if stale else ""
     exc: Exception
     if status < 0:
-        exc = _ReadError(-status, f"{os.strerror(-status)} while reading {where}", path)
+        exc = _ReadError(-status, f"{os.strerror(-status)} while reading {where}{note}", path)
     else:
         kind, text = TABLE[code]
         at = "" if offset is None else f", at byte {offset:,}"
-        exc = kind(f"{where}: {text} [{code}{at}]")
-    located: Exception = locate(exc, code, path, member, offset)
+        exc = kind(f"{where}: {text}{note} [{code}{at}]")
+    located: Exception = locate(exc, code, path, member, offset, stale)
     return located

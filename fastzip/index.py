@@ -7,9 +7,10 @@ never written again, so every thread and every forked process can share an index
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from fastzip import _core, errors
 from fastzip._sources import Opened
 
-__all__ = ["ROW", "Index"]
+__all__ = ["ROW", "Index", "Limits"]
 
 ROW: Final = np.dtype(
     {
@@ -30,20 +31,52 @@ ROW: Final = np.dtype(
             "name_length",
             "method",
             "flags",
+            "status",
         ],
-        "formats": ["<u8", "<u8", "<u8", "<u8", "<u4", "<u2", "<u2", "<u2"],
-        "offsets": [0, 8, 16, 24, 32, 36, 38, 40],
+        "formats": ["<u8", "<u8", "<u8", "<u8", "<u4", "<u2", "<u2", "<u2", "<u2"],
+        "offsets": [0, 8, 16, 24, 32, 36, 38, 40, 42],
         "itemsize": 48,
     }
 )
 """A row of `Index.rows`: the fields of a central directory header (APPNOTE 4.3.12), where
 ``header_offset`` counts from the start of the file, a prefix included, and ``name_offset`` from the
-start of the index's names."""
+start of the index's names. ``status`` is 0, or stands for what is wrong with the entry itself; that
+is raised when the member is read."""
 
 # Names whose hashes collide can't be written by somebody who doesn't know these.
 _SEEDS: Final = (int.from_bytes(os.urandom(8)) >> 1, int.from_bytes(os.urandom(8)))
 
 _PIECE: Final = 4096
+_NO_LIMIT: Final = (1 << 64) - 1
+
+
+class Limits(NamedTuple):
+    """What a caller asks of an archive; see `fastzip.load`."""
+
+    strict: bool = False
+    max_members: int | None = None
+    max_total_size: int | None = None
+    max_member_size: int | None = None
+
+    def checked(self) -> Limits:
+        """These, as integers that the core takes; ValueError if they are none."""
+        if self == NO_LIMITS:
+            return NO_LIMITS
+        out: list[Any] = [bool(self.strict)]
+        for name, value in zip(self._fields[1:], self[1:], strict=True):
+            number = value
+            if value is not None:
+                try:
+                    number = -1 if isinstance(value, bool) else operator.index(value)
+                except TypeError:
+                    number = -1
+                if number < 0:
+                    raise ValueError(f"{name} must be a number of 0 or more, or None: {value!r}")
+            out.append(None if number is None else min(number, _NO_LIMIT))
+        return Limits(*out)
+
+
+NO_LIMITS: Final = Limits()
 
 
 class Index:
@@ -53,11 +86,15 @@ class Index:
     ----------
     opened : Opened
         The archive's bytes. The index doesn't own them.
+    limits : Limits, optional
+        What to refuse beyond what is wrong for everybody.
 
     Raises
     ------
     BadZipFile
         If the archive contradicts itself or the ZIP format; ``.code`` says how.
+    LimitError
+        If it has more members, or they more bytes, than `limits` allow.
     OSError
         If reading fails.
 
@@ -67,12 +104,33 @@ class Index:
     the order of ``zipfile.ZipFile.namelist()``.
     """
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Opened, limits: Limits = NO_LIMITS) -> None:
         self.where = opened.where
-        self.directory = _core.Directory(opened.source, *_SEEDS)
-        status = self.directory.status
+        self._opened = opened
+        self.directory = _core.Directory(
+            opened.source,
+            *_SEEDS,
+            limits.strict,
+            limits.max_members,
+            limits.max_total_size,
+            limits.max_member_size,
+        )
+        status, row = self.directory.status, self.directory.bad_row
         if status:
-            raise errors.error(status, self.where, offset=self.directory.bad_offset)
+            member = None if row < 0 else self.name(row)
+            offset = self.directory.bad_offset
+            raise errors.error(status, self.where, member, offset, opened.changed())
+        if limits.strict:
+            self._check_wide_names()
+
+    def _check_wide_names(self) -> None:
+        """The core compares bytes; a name in UTF-8 and one in code page 437 may read the same."""
+        seen = set()
+        for row in self.directory.wide_rows():
+            key = self.key(row)
+            if key in seen:
+                raise self.error(_core.STATUS_CODES.index("duplicate_name"), row)
+            seen.add(key)
 
     def __len__(self) -> int:
         return len(self.directory)
@@ -114,5 +172,6 @@ class Index:
 
     def error(self, status: int, position: int) -> Exception:
         """The exception for a status that reading this member gave."""
-        offset = int(self.rows[position]["header_offset"])
-        return errors.error(status, self.where, self.name(position), offset)
+        offset = self.directory.row(position)[0]
+        stale = self._opened.changed()
+        return errors.error(status, self.where, self.name(position), offset, stale)

@@ -1,38 +1,41 @@
-"""`load` and `NpzFile`: NumPy's way to read .npz archives, and batches."""
+"""`NpzFile`: NumPy's way to read .npz archives, and batches."""
 
 from __future__ import annotations
 
+import html
 import io
-import mmap
 import weakref
 import zipfile
 from collections.abc import Iterator
-from functools import cached_property
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
-import numpy as np
 from numpy.lib import npyio
 
 from fastzip import _fetch, _threads, errors
 from fastzip._member import Reader
-from fastzip._npy import ArraySpec
+from fastzip._npy import (
+    ArraySpec,
+)
 from fastzip._sources import (
     Identity,
     Opened,
     SourceFile,
-    open_file,
+    open_any,
     open_memory,
     open_path,
 )
-from fastzip.index import Index
+from fastzip.index import NO_LIMITS, Index, Limits
 
-__all__ = ["NpzFile", "load"]
+__all__ = ["NpzFile"]
 
 Keys: TypeAlias = Any
 """For `NpzFile.fetch`: a list of names or positions, an integer or boolean array, a slice."""
 
-_ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an archive without members
-_MAX_HEADER_SIZE: Final = 10000
+MAX_HEADER_SIZE: Final = 10000
+NO_LIMIT: Final = 1 << 62
+_COMPLETED: Final = 10_000
+_SHOWN: Final = 20
+"""So many keys are offered for completion and shown in a notebook: there may be millions."""
 
 
 class _Fields:
@@ -61,7 +64,7 @@ class NpzFile(npyio.NpzFile):
     Parameters
     ----------
     fid : path, file or bytes-like object
-        As for `load`.
+        As for `fastzip.load`.
     own_fid : bool, optional
         Close the file object as well when this is closed.
     allow_pickle : bool, optional
@@ -75,6 +78,10 @@ class NpzFile(npyio.NpzFile):
         Threads for `fetch`; None for `get_num_threads`.
     verify : bool, optional
         Compare the CRC-32 of every member that is read. Without it damaged data go unnoticed.
+    strict, max_members, max_total_size, max_member_size
+        As for `fastzip.load`.
+    mmap_mode : {None, 'r', 'c'}, optional
+        As for `fastzip.load`; an attribute as well.
 
     Attributes
     ----------
@@ -106,7 +113,10 @@ class NpzFile(npyio.NpzFile):
     """
 
     _opened: Opened | None = None  # safe to close where opening failed
+    _reader: Reader
     _own: Any = None
+    _files: list[str] | None = None
+    _zip: zipfile.ZipFile | None = None
 
     def __init__(
         self,
@@ -115,17 +125,25 @@ class NpzFile(npyio.NpzFile):
         allow_pickle: bool = False,
         pickle_kwargs: dict[str, Any] | None = None,
         *,
-        max_header_size: int = _MAX_HEADER_SIZE,
+        max_header_size: int = MAX_HEADER_SIZE,
         threads: int | None = None,
         verify: bool = True,
+        strict: bool = False,
+        max_members: int | None = None,
+        max_total_size: int | None = None,
+        max_member_size: int | None = None,
+        mmap_mode: str | None = None,
     ) -> None:
+        limits = NO_LIMITS
+        if strict or not max_members is max_total_size is max_member_size is None:
+            limits = Limits(strict, max_members, max_total_size, max_member_size)
         if threads is not None:
             threads = _threads.resolve(threads)
-        opened = fid if isinstance(fid, Opened) else _open(fid)
+        opened = fid if isinstance(fid, Opened) else open_any(fid)
         self._opened = opened
         self._own = fid if own_fid else None
         try:
-            self._reader = Reader(opened, verify)
+            self._reader = Reader(opened, verify, limits)
         except BaseException:
             self.close()
             raise
@@ -133,19 +151,27 @@ class NpzFile(npyio.NpzFile):
         self.pickle_kwargs = pickle_kwargs
         self.max_header_size = max_header_size
         self.threads = threads
+        self.mmap_mode = mmap_mode
+        self._outer: tuple[NpzFile, str] | None = None
         self.f: Any = _Fields(self)
 
-    @cached_property
-    def files(self) -> list[str]:  # type: ignore[override]
-        return list(self._reader.index.keys())
+    # No functools.cached_property: in Python 3.11 it holds a lock of the whole class, and a child
+    # that is forked meanwhile waits for it for ever.
 
-    @cached_property
-    def _zip(self) -> zipfile.ZipFile:
-        return zipfile.ZipFile(io.BufferedReader(SourceFile(self._live())))
+    @property
+    def files(self) -> list[str]:  # type: ignore[override]
+        names = self._files
+        if names is None:
+            names = self._files = list(self._reader.index.keys())
+        return names
 
     @property
     def zip(self) -> zipfile.ZipFile | None:  # type: ignore[override]
-        return None if self._closed else self._zip
+        if self._closed:
+            return None
+        if self._zip is None:
+            self._zip = zipfile.ZipFile(io.BufferedReader(SourceFile(self._live())))
+        return self._zip
 
     @property
     def index(self) -> Index:
@@ -170,8 +196,15 @@ class NpzFile(npyio.NpzFile):
 
     def close(self) -> None:
         """Close the archive. Arrays that were read stay valid; reads under way finish first."""
+        theirs, self._zip = self._zip, None
+        if theirs is not None and theirs.fp is not None:
+            file = theirs.fp
+            theirs.close()
+            file.close()
         if self._opened is not None:
             self._opened.source.close()
+        if "_reader" in self.__dict__:
+            self._reader.close()
         if self._own is not None:
             self._own.close()
             self._own = None
@@ -191,12 +224,18 @@ class NpzFile(npyio.NpzFile):
         position = self._reader.directory.find_key(key) if type(key) is str else -1
         if position < 0:
             position = self._position(key)
+        if self.mmap_mode in ("r", "c"):
+            self._live()
+            mode: Any = self.mmap_mode
+            view = self._reader.mapped(position, mode, self._header_limit())
+            if view is not None:
+                return view
         return self._reader.member(
             position, self.allow_pickle, self.pickle_kwargs, self._header_limit()
         )
 
     def _header_limit(self) -> int:
-        return (1 << 62) if self.allow_pickle else self.max_header_size
+        return NO_LIMIT if self.allow_pickle else self.max_header_size
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._reader.directory.find_key(str(key)) >= 0
@@ -213,6 +252,31 @@ class NpzFile(npyio.NpzFile):
         names = self._reader.directory.names(0, min(len(self), shown), True)
         more = "..." if len(self) > shown else ""
         return f"NpzFile {where!r} with keys: {', '.join(names)}{more}"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self._reader.directory.names(0, min(len(self), _COMPLETED), True)
+
+    def _repr_html_(self) -> str:
+        """A table of the first members, for notebooks; what can't be read says why."""
+        where = self._opened.where if self._opened is not None else "object"
+        rows = []
+        for position, key in enumerate(
+            self._reader.directory.names(0, min(len(self), _SHOWN), True)
+        ):
+            try:
+                header = self._reader.header(position, self._header_limit())
+                cells = ["bytes", ""] if header is None else [*map(str, header.spec[:2])]
+            except Exception as exc:
+                cells = ["", getattr(exc, "code", type(exc).__name__)]
+            size = f"{self._reader.directory.row(position)[1]:,}"
+            cells = [html.escape(cell) for cell in (key, *cells, size)]
+            rows.append(f"<tr><td>{'</td><td>'.join(cells)}</td></tr>")
+        more = f"<p>… and {len(self) - _SHOWN:,} more</p>" if len(self) > _SHOWN else ""
+        return (
+            f"<p>NpzFile <code>{html.escape(where)}</code>, {len(self):,} members</p>"
+            "<table><tr><th>key</th><th>dtype</th><th>shape</th><th>bytes</th></tr>"
+            f"{''.join(rows)}</table>{more}"
+        )
 
     def spec(self, key: str) -> ArraySpec:
         """What a member's .npy header says, without reading its data.
@@ -251,8 +315,8 @@ class NpzFile(npyio.NpzFile):
             index = self._reader.index
             name = index.name(position)
             text = f"{errors.place(index.where, name)}: the member is not an array"
-            raise errors.locate(ValueError(text), "no_array", index.where, name)
-        return header.spec
+            raise errors.refusal("no_array", text, index.where, name)
+        return header.own_spec
 
     def fetch(self, keys: Keys, out: Any = None, *, threads: int | None = None) -> Any:
         """Read many members of one shape and dtype into one array.
@@ -288,8 +352,8 @@ class NpzFile(npyio.NpzFile):
             dtype or shape; or if `out` doesn't fit, which is found before a byte is written.
         BadZipFile
             If a member is damaged. The first one in the order of `keys` is named; ``.failed`` lists
-            ``(key, code)`` of those that are known to have failed. What `out` holds is undefined
-            then, and nothing writes into it any more.
+            ``(key, code)`` of all that failed. What `out` holds is undefined then, and nothing
+            writes into it any more.
 
         Examples
         --------
@@ -309,15 +373,82 @@ class NpzFile(npyio.NpzFile):
         threads = self.threads if threads is None else threads
         return _fetch.fetch(self._reader, keys, out, threads, self._header_limit())
 
-    def __reduce__(self) -> Any:
-        opened = self._live()
-        options = {
+    def nested(self, key: str, *, max_size: int = 1 << 30) -> NpzFile:
+        """Open an archive that is a member of this one.
+
+        A stored one is read where it lies, through this archive's file and without a copy; a
+        deflated one is inflated into memory, once.
+
+        Parameters
+        ----------
+        key : str
+            The name of an .npz or .zip inside this archive. ``npz[key]`` gives its bytes.
+        max_size : int, optional
+            Refuse to inflate one of more bytes.
+
+        Returns
+        -------
+        NpzFile
+            With this one's options. It stays open when this one is closed. Pickling carries this
+            archive, which must be open then, and the key.
+
+        Raises
+        ------
+        KeyError
+            If there is no such member.
+        LimitError
+            If it is deflated, and larger than `max_size` or ``max_member_size``.
+        BadZipFile
+            If it is no archive, or damaged. The CRC of a stored one as a whole isn't verified;
+            those of its members are, when they are read.
+
+        Examples
+        --------
+        >>> import io, numpy as np, zipfile, fastzip
+        >>> inner, outer = io.BytesIO(), io.BytesIO()
+        >>> np.savez_compressed(inner, x=np.arange(3))
+        >>> with zipfile.ZipFile(outer, "w") as file:
+        ...     file.writestr("first.npz", inner.getvalue())
+        >>> fastzip.load(outer.getvalue()).nested("first.npz")["x"]
+        array([0, 1, 2])
+        """
+        opened, position = self._live(), self._position(key)
+        index = self._reader.index
+        name = index.name(position)
+        _, size, method = self._reader.directory.row(position)
+        if method == 0:
+            inner = opened.part(self._reader.data_offset(position), size, name)
+        else:
+            if size > max_size:
+                text = (
+                    f"{errors.place(index.where, name)}: inflating this archive takes "
+                    f"{size:,} bytes, above max_size; raise it, or store the member "
+                    "instead of compressing it again [max_member_size]"
+                )
+                raise errors.refusal("max_member_size", text, index.where, name)
+            inner = open_memory(self._reader.data(position))._replace(
+                where=errors.place(index.where, name)
+            )
+        npz = type(self)(inner, **self._options())
+        npz._outer = self, key
+        return npz
+
+    def _options(self) -> dict[str, Any]:
+        return {
             "allow_pickle": self.allow_pickle,
             "pickle_kwargs": self.pickle_kwargs,
             "max_header_size": self.max_header_size,
             "threads": self.threads,
             "verify": self._reader.verify,
+            "mmap_mode": self.mmap_mode,
+            **self._reader.limits._asdict(),
         }
+
+    def __reduce__(self) -> Any:
+        opened = self._live()
+        if self._outer is not None:
+            return _open_nested, (*self._outer, self._options())
+        options = self._options()
         if opened.path is not None and opened.identity is not None:
             return _open_again, (type(self), opened.path, opened.identity, options)
         if opened.memory is None:
@@ -334,135 +465,19 @@ def _open_again(
     opened = open_path(path)
     if opened.identity != identity:
         opened.source.close()
-        raise errors.locate(
-            errors.BadZipFile(
-                f"{path}: the file has changed since the archive was pickled [stale]"
-            ),
-            "stale",
-            path,
-        )
+        text = f"{path}: the file has changed since the archive was pickled [stale]"
+        raise errors.refusal("stale", text, path)
     return cls(opened, **options)
+
+
+def _open_nested(outer: NpzFile, key: str, options: dict[str, Any]) -> NpzFile:
+    """Unpickle an archive inside another one."""
+    npz = outer.nested(key, max_size=NO_LIMIT)
+    for name in ("allow_pickle", "pickle_kwargs", "max_header_size", "threads", "mmap_mode"):
+        setattr(npz, name, options[name])
+    return npz
 
 
 def _open_copy(cls: type[NpzFile], data: bytes, options: dict[str, Any]) -> NpzFile:
     """Unpickle an archive in memory."""
     return cls(open_memory(data), **options)
-
-
-def _in_memory(file: Any) -> bool:
-    """Is this an archive's content? A path as bytes can't hold a NUL byte, and an archive does."""
-    if isinstance(file, bytes):
-        return b"\0" in file or not file or file.startswith(_ZIP_MAGIC)
-    return isinstance(file, (bytearray, memoryview, mmap.mmap, np.ndarray))
-
-
-def _open(file: Any) -> Opened:
-    if _in_memory(file):
-        data: Any = np.ascontiguousarray(file) if isinstance(file, np.ndarray) else file
-        return open_memory(data)
-    return open_file(file) if hasattr(file, "read") else open_path(file)
-
-
-def _front(file: Any, opened: Opened | None) -> bytes:
-    """The first bytes; of a file object, those at its position, which doesn't move."""
-    if opened is None:
-        front: bytes = file.read(6)
-        file.seek(-len(front), io.SEEK_CUR)
-        return front
-    data = opened.source.read(0, min(6, opened.source.size))
-    if isinstance(data, int):
-        raise errors.error(data, opened.where)
-    return data
-
-
-def load(
-    file: Any,
-    mmap_mode: Literal["r", "r+", "w+", "c"] | None = None,
-    allow_pickle: bool = False,
-    fix_imports: bool = True,
-    encoding: Literal["ASCII", "latin1", "bytes"] = "ASCII",
-    *,
-    max_header_size: int = _MAX_HEADER_SIZE,
-    threads: int | None = None,
-    verify: bool = True,
-) -> Any:
-    """Load an .npz archive; or an .npy or pickle file, as `numpy.load` does.
-
-    Parameters
-    ----------
-    file : path, file or bytes-like object
-        A path; a binary file object, read through a descriptor of our own if it is a plain file and
-        as a whole into memory otherwise (`io.BytesIO` isn't copied); or the archive's bytes. What
-        it is, is told by its first bytes.
-    mmap_mode : {None, 'r+', 'r', 'w+', 'c'}, optional
-        For .npy files, as in NumPy. Has no effect on archives, as in NumPy.
-    allow_pickle, fix_imports, encoding, max_header_size
-        As in `numpy.load`.
-    threads : int, optional
-        Threads for `NpzFile.fetch`.
-    verify : bool, optional
-        Compare the CRC-32 of every member that is read; ``False`` gives up noticing damaged data,
-        for a few per cent of time.
-
-    Returns
-    -------
-    NpzFile, or an array, or a pickled object
-        By the content of the file.
-
-    Raises
-    ------
-    BadZipFile
-        If the archive's directory is damaged or has two meanings. ``.code`` tells which.
-    OSError
-        If the file can't be opened or read.
-    EOFError
-        If it is empty.
-    ValueError
-        If it is a pickle and ``allow_pickle`` is false, or ``encoding`` is another one.
-
-    See Also
-    --------
-    numpy.load
-
-    Examples
-    --------
-    >>> import io, numpy as np, fastzip
-    >>> file = io.BytesIO()
-    >>> np.savez_compressed(file, x=np.arange(4))
-    >>> with fastzip.load(file.getvalue()) as npz:
-    ...     npz["x"]
-    array([0, 1, 2, 3])
-    """
-    if encoding not in ("ASCII", "latin1", "bytes"):
-        raise ValueError("encoding must be 'ASCII', 'latin1', or 'bytes'")
-    is_file = hasattr(file, "read") and not _in_memory(file)
-    opened = None if is_file else _open(file)
-    try:
-        front = _front(file, opened)
-        if not front:
-            raise EOFError("No data left in file")
-        if front.startswith(_ZIP_MAGIC):
-            opened = open_file(file) if opened is None else opened
-            npz = NpzFile(
-                opened,
-                allow_pickle=allow_pickle,
-                pickle_kwargs={"encoding": encoding, "fix_imports": fix_imports},
-                max_header_size=max_header_size,
-                threads=threads,
-                verify=verify,
-            )
-            opened = None
-            return npz
-    finally:
-        if opened is not None:
-            opened.source.close()
-    if _in_memory(file):
-        file = io.BytesIO(bytes(file))
-    return np.load(
-        file,
-        mmap_mode=mmap_mode,
-        allow_pickle=allow_pickle,
-        fix_imports=fix_imports,
-        encoding=encoding,
-        max_header_size=max_header_size,
-    )

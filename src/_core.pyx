@@ -2,17 +2,21 @@
 """The boundary between Python and the native core: buffers and integers in, a status out.
 
 Imports nothing of fastzip. The interpreter lock is released in Directory.__cinit__ and build_table,
-Source.read, inflate, read_member, read_front and fetch; nothing inside those blocks touches Python, but
+Source.read, inflate, read_member, read_front, data_offset and run; nothing inside those blocks touches Python, but
 for poll_signals, which takes the lock on the caller's thread.
 """
+import os
+import threading
+
 cimport cython
 from cpython.buffer cimport (Py_buffer, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release,
                              PyObject_GetBuffer)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_Check
+from libc.errno cimport errno
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 from batch cimport *
 from directory cimport *
@@ -26,7 +30,7 @@ cdef extern from "Python.h":
     object PyUnicode_DecodeUTF8(const char *p, Py_ssize_t n, const char *errors)
     object PyUnicode_Decode(const char *p, Py_ssize_t n, const char *encoding, const char *errors)
     bint PyUnicode_IS_ASCII(object s)
-    int PyErr_CheckSignals() noexcept      # the exception stays set; pool_run's caller raises it
+    int PyErr_CheckSignals() noexcept      # the exception stays set; run() raises it
     void *PyErr_Occurred()
 
 cdef extern from "pool.h" nogil:
@@ -39,6 +43,7 @@ cdef extern from "pool.h" nogil:
     void *pool_take_scratch()
     void pool_give_scratch(void *scratch)
     unsigned c_pool_workers "pool_workers"()
+    unsigned pool_generation()
     int pool_init()
 
 cdef extern from *:
@@ -82,7 +87,7 @@ memset(&engines, 0, sizeof(Engines))
 
 
 cdef void *make_scratch() noexcept nogil:
-    return calloc(1, sizeof(Scratch))
+    return memory_zeroed(sizeof(Scratch))
 
 
 cdef void destroy_scratch(void *p) noexcept nogil:
@@ -95,7 +100,39 @@ cdef void destroy_scratch(void *p) noexcept nogil:
         arena_free(&s.input)
     if s.output.ptr != NULL:
         arena_free(&s.output)
-    free(s)
+    memory_give(s)
+
+
+def fail_allocation(size_t nth):
+    """For tests: the nth allocation of the native core from now on fails, once; 0: none.
+
+    Returns how many allocations were made since the last call that named one."""
+    return memory_refuse(nth)
+
+
+cdef int poll_signals(void *task) noexcept nogil:
+    with gil:
+        return PyErr_CheckSignals()
+
+
+cdef enum:
+    LONG = 1 << 20                        # bytes from which on a call is worth a look for Ctrl-C
+
+
+cdef int run(pool_work work, void *arg, size_t groups, unsigned threads) except -1:
+    """Run native work without the interpreter lock. The main thread, and no other is told of signals,
+    looks for them meanwhile; what their handlers raise is raised.
+
+    Returns POOL_NO_MEMORY, or 0 whatever became of the work."""
+    cdef pool_poll poll = NULL
+    cdef int failed
+    if threading.current_thread() is threading.main_thread():
+        poll = poll_signals
+    with nogil:
+        failed = pool_run(work, arg, groups, threads, poll)
+    if failed and PyErr_Occurred() != NULL:
+        fz_raise(-1)
+    return failed if failed == POOL_NO_MEMORY else 0
 
 
 pool_init_scratch(make_scratch, destroy_scratch)
@@ -228,11 +265,13 @@ cdef class Source:
     cdef Py_buffer view
     cdef bint has_view
     cdef Py_ssize_t readers
+    cdef unsigned generation
     cdef readonly bint closed
 
     def __cinit__(self, int fd=-1, uint64_t size=0, buffer=None):
         self.closed = True
         self.bytes_.fd = -1
+        self.generation = pool_generation()
         if buffer is not None:
             PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE)
             self.has_view = True
@@ -256,13 +295,23 @@ cdef class Source:
             PyBuffer_Release(&self.view)
             self.bytes_.base = NULL
 
-    cdef bint _enter(self) noexcept:
-        if self.closed:
-            return False
-        self.readers += 1
-        return True
+    cdef void _count(self) noexcept:
+        """Threads that were reading at a fork don't read in the child."""
+        if self.generation != pool_generation():
+            self.generation = pool_generation()
+            self.readers = 0
 
-    cdef void _leave(self) noexcept:
+    cdef int64_t _enter(self) noexcept:
+        """-1 if it is closed, or what _leave wants."""
+        if self.closed:
+            return -1
+        self._count()
+        self.readers += 1
+        return <int64_t>self.generation
+
+    cdef void _leave(self, int64_t entered) noexcept:
+        if entered != <int64_t>self.generation:
+            return                        # a signal handler forked, and the child has counted anew
         self.readers -= 1
         if self.closed and self.readers == 0:
             self._drop()
@@ -279,8 +328,46 @@ cdef class Source:
     def close(self):
         """Reads that are under way finish; later ones are refused."""
         self.closed = True
+        self._count()
         if self.readers == 0:
             self._drop()
+
+    @property
+    def start(self):
+        """Where in its file the source begins."""
+        return self.bytes_.start
+
+    def part(self, uint64_t offset, uint64_t size):
+        """A range of this source as a source of its own, without a copy; or a status."""
+        cdef Source out = Source()        # before there is a descriptor that could be lost
+        cdef int64_t entered
+        cdef int fd
+        if offset > self.bytes_.size or size > self.bytes_.size - offset:
+            return int(SHORT_READ)
+        entered = self._enter()
+        if entered < 0:
+            return int(CLOSED)
+        try:
+            if self.bytes_.fd < 0:
+                return Source(buffer=memoryview(<object>self.view.obj).cast("B")[offset:offset + size])
+            fd = fcntl(self.bytes_.fd, F_DUPFD_CLOEXEC, 0)
+            if fd < 0:
+                return -errno
+            out.bytes_.fd = fd
+            out.bytes_.start, out.bytes_.size = self.bytes_.start + offset, size
+            return out
+        finally:
+            self._leave(entered)
+
+    def stat(self):
+        """os.fstat of the file; None for memory, and when it is closed."""
+        cdef int64_t entered = self._enter()
+        if entered < 0:
+            return None
+        try:
+            return None if self.bytes_.fd < 0 else os.fstat(self.bytes_.fd)
+        finally:
+            self._leave(entered)
 
     def read(self, uint64_t offset, size_t n):
         """n bytes from offset, or a status."""
@@ -289,7 +376,8 @@ cdef class Source:
         cdef int status
         if offset > self.bytes_.size or n > self.bytes_.size - offset:
             return int(SHORT_READ)
-        if not self._enter():
+        cdef int64_t entered = self._enter()
+        if entered < 0:
             return int(CLOSED)
         try:
             out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
@@ -297,14 +385,17 @@ cdef class Source:
             with nogil:
                 status = fill(&self.bytes_, p, offset, n)
         finally:
-            self._leave()
+            self._leave(entered)
         return out if status == OK else status
 
 
 cdef extern from *:
     """
+    #include <fcntl.h>
     #include <unistd.h>
     """
+    int F_DUPFD_CLOEXEC
+    int fcntl(int fd, int command, ...)
     int close_fd "close"(int fd)
 
 # --------------------------------------------------------------------------------------- directory
@@ -319,6 +410,35 @@ cdef int by_offset(const void *a, const void *b) noexcept nogil:
     return (x > y) - (x < y)
 
 
+cdef struct Opening:
+    const Bytes *source
+    const Rules *rules
+    Place place
+    Listing *listing
+    Table *table
+    uint64_t bad, twin
+    int status
+
+
+cdef void open_directory(void *arg, size_t group, void *scratch) noexcept nogil:
+    """The pool's work for an archive that is opened."""
+    cdef Opening *o = <Opening *>arg
+    o.status = find_directory(o.source, o.rules.strict, &o.place, &o.bad)
+    if o.status != OK:
+        return
+    o.status = walk(o.source, &o.place, o.rules, o.listing)
+    if o.status == OK:
+        o.status = check_rules(&o.place, o.rules, o.listing)
+    o.bad = o.listing.bad_offset
+    if o.status == OK and o.rules.strict and o.listing.count:
+        o.status = build_table(o.listing, o.table, &o.twin)
+        if o.status == OK and o.twin == o.listing.count:
+            o.twin = find_twin(o.listing, o.table)
+        if o.status == OK and o.twin < o.listing.count:
+            o.status = DUPLICATE_NAME
+            o.bad = o.listing.rows[o.twin].header_offset
+
+
 @cython.final
 cdef class Directory:
     """The parsed central directory: a row for each member, the name bytes, a table for lookup.
@@ -326,39 +446,50 @@ cdef class Directory:
     Rows and names never change. The buffer protocol gives the rows, read-only."""
     cdef Listing listing
     cdef Table table
+    cdef Rules rules
     cdef uint64_t *limits
     cdef uint32_t extra_hint
     cdef readonly int status
     cdef readonly uint64_t bad_offset
+    cdef readonly int64_t bad_row         # -1, or the member that the status is about
     cdef readonly uint64_t shift          # bytes in front of the archive
 
-    def __cinit__(self, Source source not None, uint64_t seed0, uint64_t seed1):
-        cdef Place place
-        cdef int status
-        cdef uint64_t bad = 0
+    def __cinit__(self, Source source not None, uint64_t seed0, uint64_t seed1, bint strict=False,
+                  max_members=None, max_total_size=None, max_member_size=None):
+        cdef Opening o
+        cdef int64_t entered
         self.table.seed0, self.table.seed1 = seed0, seed1
-        memset(&place, 0, sizeof(Place))
+        self.rules.strict = strict
+        self.rules.max_members = UINT64_MAX if max_members is None else max_members
+        self.rules.max_total_size = UINT64_MAX if max_total_size is None else max_total_size
+        self.rules.max_member_size = UINT64_MAX if max_member_size is None else max_member_size
         self.extra_hint = 20              # what NumPy's writer leaves in local headers
-        if not source._enter():
+        self.bad_row = -1
+        memset(&o, 0, sizeof(Opening))
+        o.source, o.rules, o.status = &source.bytes_, &self.rules, INTERRUPTED
+        o.listing, o.table = &self.listing, &self.table
+        entered = source._enter()
+        if entered < 0:
             self.status = CLOSED
             return
-        with nogil:
-            status = find_directory(&source.bytes_, &place, &bad)
-            if status == OK:
-                self.shift = place.shift
-                status = walk(&source.bytes_, &place, &self.listing)
-                bad = self.listing.bad_offset
-        source._leave()
-        self.status = status
-        self.bad_offset = bad
-        if status != OK:
-            release(&self.listing)
+        try:
+            if source.bytes_.size > LONG:
+                if run(open_directory, &o, 1, 1) == POOL_NO_MEMORY:
+                    o.status = MEMORY
+            else:
+                with nogil:
+                    open_directory(&o, 0, NULL)
+        finally:
+            source._leave(entered)
+        self.shift, self.status, self.bad_offset = o.place.shift, o.status, o.bad
+        if o.status == DUPLICATE_NAME:
+            self.bad_row = <int64_t>o.twin
 
     def __dealloc__(self):
         release(&self.listing)
         if self.table.block.ptr != NULL:
             arena_free(&self.table.block)
-        free(self.limits)
+        memory_give(self.limits)
 
     def __len__(self):
         return <Py_ssize_t>self.listing.count
@@ -378,19 +509,20 @@ cdef class Directory:
         """Has anything been looked up by name?"""
         return self.table.slots != NULL
 
-    cdef int _need_limits(self) except -1:
-        """Where each member must end, for archives that aren't in the order of their offsets."""
+    cdef int _need_limits(self) noexcept:
+        """Where each member must end, for archives that aren't in the order of their offsets; a
+        status."""
         cdef uint64_t n = self.listing.count, i, next_ = self.listing.start, at
         cdef Sortable *order
         cdef uint64_t *limits
         if self.listing.ordered or self.limits != NULL:
-            return 0
-        order = <Sortable *>malloc(n * sizeof(Sortable))
-        limits = <uint64_t *>malloc(n * sizeof(uint64_t))
+            return OK
+        order = <Sortable *>memory_take(n * sizeof(Sortable))
+        limits = <uint64_t *>memory_take(n * sizeof(uint64_t))
         if order == NULL or limits == NULL:
-            free(order)
-            free(limits)
-            raise MemoryError
+            memory_give(order)
+            memory_give(limits)
+            return MEMORY
         for i in range(n):
             order[i].offset, order[i].row = self.listing.rows[i].header_offset, i
         qsort(order, n, sizeof(Sortable), by_offset)
@@ -403,20 +535,21 @@ cdef class Directory:
                 next_ = at
             if i + 1 < n and order[i + 1].offset == at:
                 limits[order[i].row] = limits[order[i + 1].row] = at
-        free(order)
+        memory_give(order)
         self.limits = limits
-        return 0
+        return OK
 
     def build_table(self):
         """Prepare the lookup by name; done at the first one otherwise. Returns a status."""
         cdef Table table
+        cdef uint64_t twin
         cdef int status
         if self.table.slots != NULL:
             return int(OK)
         memset(&table, 0, sizeof(Table))
         table.seed0, table.seed1 = self.table.seed0, self.table.seed1
         with nogil:
-            status = build_table(&self.listing, &table)
+            status = build_table(&self.listing, &table, &twin)
         if self.table.slots != NULL:      # another thread was quicker
             if table.block.ptr != NULL:
                 arena_free(&table.block)
@@ -493,12 +626,30 @@ cdef class Directory:
                 return i
         return -1
 
+    def row(self, Py_ssize_t i):
+        """(header offset, size, method) of row i; NumPy's own access takes ten times as long."""
+        if not 0 <= i < <Py_ssize_t>self.listing.count:
+            raise IndexError(i)
+        cdef Row *row = self.listing.rows + i
+        return row.header_offset, row.size, row.method
+
     def raw_name(self, Py_ssize_t i):
         """The bytes of row i's name."""
         if not 0 <= i < <Py_ssize_t>self.listing.count:
             raise IndexError(i)
         cdef Row *row = self.listing.rows + i
         return (<char *>self.listing.names + row.name_offset)[:row.name_length]
+
+    def wide_rows(self):
+        """The rows whose names aren't ASCII, as a list."""
+        cdef Py_ssize_t i
+        cdef Row *row
+        cdef list out = []
+        for i in range(<Py_ssize_t>self.listing.count):
+            row = self.listing.rows + i
+            if not ascii_only(self.listing.names + row.name_offset, row.name_length):
+                out.append(i)
+        return out
 
     def names(self, Py_ssize_t start, Py_ssize_t stop, bint keys):
         """The names of these rows, decoded (APPNOTE 4.4.4 bit 11, D.1); `keys` drops ".npy"."""
@@ -526,6 +677,7 @@ cdef void prepare(Batch *b, Source source, Directory directory, bint verify) noe
     memset(b, 0, sizeof(Batch))
     b.source = &source.bytes_
     b.listing = &directory.listing
+    b.rules = &directory.rules
     b.limits = directory.limits
     b.extra_hint = &directory.extra_hint
     b.engines = &engines
@@ -534,41 +686,50 @@ cdef void prepare(Batch *b, Source source, Directory directory, bint verify) noe
 
 
 def read_member(Source source not None, Directory directory not None, int64_t position,
-                size_t lead, bint verify):
-    """The whole member in a new Block, from byte `lead` on; or a status.
+                size_t lead, bint verify, uint64_t most):
+    """The whole member in a new Block, from byte `lead` on; or a status: OTHER_HEADER if it has more
+    than `most` bytes, so that somebody looks at its header before memory is taken for all of it.
 
     Sizes are compared with what the archive can hold before memory is taken."""
     cdef Batch b
     cdef Block block
-    cdef Scratch *s
     cdef int32_t result = INTERRUPTED
-    cdef Row *row
+    cdef Span span
+    cdef Scratch *s
+    cdef int64_t entered
     cdef int status
     if not 0 <= position < <int64_t>directory.listing.count:
         raise IndexError(position)
-    directory._need_limits()
+    if directory._need_limits() != OK:
+        return int(MEMORY)
     prepare(&b, source, directory, verify)
-    row = directory.listing.rows + position
-    status = check_row(row, limit_of(b.listing, b.limits, <uint64_t>position))
+    b.positions, b.n = &position, 1
+    status = look_up(&b, 0, &span)
     if status != OK:
         return int(status)
-    if not source._enter():
+    if span.row.size > most:
+        return int(OTHER_HEADER)
+    entered = source._enter()
+    if entered < 0:
         return int(CLOSED)
     try:
-        block = Block(<size_t>row.size, lead)
-        s = <Scratch *>pool_take_scratch()
-        if s == NULL:
-            return int(MEMORY)
-        b.positions, b.n = &position, 1
+        block = Block(<size_t>span.row.size, lead)
         b.out = <uint8_t *>block.block.ptr + lead
-        b.row_bytes = <size_t>row.size
+        b.row_bytes = <size_t>span.row.size
         b.room_behind = SLACK
         b.statuses = &result
-        with nogil:
-            run_group(&b, 0, s)
-            pool_give_scratch(s)
+        if span.row.size > LONG or span.row.compressed_size > LONG:
+            if run(run_group, &b, 1, 1) == POOL_NO_MEMORY:
+                result = MEMORY
+        else:
+            s = <Scratch *>pool_take_scratch()
+            if s == NULL:
+                return int(MEMORY)
+            with nogil:
+                run_group(&b, 0, s)
+                pool_give_scratch(s)
     finally:
-        source._leave()
+        source._leave(entered)
     return block if result == OK else int(result)
 
 
@@ -576,6 +737,7 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
     """At most n bytes of the member's beginning, unverified; or a status."""
     cdef Batch b
     cdef Scratch *s
+    cdef int64_t entered
     cdef int status
     cdef size_t got = 0
     cdef bytes out
@@ -583,11 +745,13 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
     if not 0 <= position < <int64_t>directory.listing.count:
         raise IndexError(position)
     if engines.init == NULL:              # only zlib-ng can stop in the middle
-        whole = read_member(source, directory, position, 0, True)
+        whole = read_member(source, directory, position, 0, True, UINT64_MAX)
         return whole if isinstance(whole, int) else bytes(memoryview(whole)[:n])
-    directory._need_limits()
+    if directory._need_limits() != OK:
+        return int(MEMORY)
     prepare(&b, source, directory, False)
-    if not source._enter():
+    entered = source._enter()
+    if entered < 0:
         return int(CLOSED)
     try:
         out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
@@ -601,27 +765,50 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
             trim(s)
             pool_give_scratch(s)
     finally:
-        source._leave()
+        source._leave(entered)
     return out[:got] if status == OK else int(status)
 
 
-cdef int poll_signals(void *task) noexcept nogil:
-    with gil:
-        return PyErr_CheckSignals()
+def data_offset(Source source not None, Directory directory not None, int64_t position):
+    """(status, where in the source the member's data begin). The row says how many there are."""
+    cdef Batch b
+    cdef Scratch *s
+    cdef int64_t entered
+    cdef uint64_t offset = 0
+    cdef int status
+    if not 0 <= position < <int64_t>directory.listing.count:
+        raise IndexError(position)
+    if directory._need_limits() != OK:
+        return int(MEMORY), 0
+    prepare(&b, source, directory, False)
+    entered = source._enter()
+    if entered < 0:
+        return int(CLOSED), 0
+    try:
+        s = <Scratch *>pool_take_scratch()
+        if s == NULL:
+            return int(MEMORY), 0
+        b.positions, b.n = &position, 1
+        with nogil:
+            status = c_find_data(&b, s, &offset)
+            trim(s)
+            pool_give_scratch(s)
+    finally:
+        source._leave(entered)
+    return status, offset
 
 
 def fetch(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
           const int64_t[::1] rows, uint8_t[:, :] out not None, bytes head not None, unsigned threads,
-          bint verify, bint interruptible, int32_t[::1] statuses not None):
+          bint verify, int32_t[::1] statuses not None):
     """Fill out[rows[i]] (out[i] without rows) with the payload of member positions[i].
 
     Members must begin with the .npy header `head` and hold a row's bytes after it. statuses[i] tells
     how member i went. Rows must not overlap. Returns when no thread writes into `out` any more."""
     cdef Batch b
     cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
-    cdef pool_poll poll = NULL
     cdef size_t groups
-    cdef int failed
+    cdef int64_t entered
     if statuses.shape[0] != n or (rows is not None and rows.shape[0] != n):
         raise ValueError("positions, rows and statuses differ in length")
     for i in range(n):
@@ -635,7 +822,10 @@ def fetch(Source source not None, Directory directory not None, const int64_t[::
         raise ValueError("rows overlap")
     if n == 0:
         return
-    directory._need_limits()
+    if directory._need_limits() != OK:
+        for i in range(n):
+            statuses[i] = MEMORY
+        return
     prepare(&b, source, directory, verify)
     b.positions, b.n = &positions[0], <size_t>n
     if rows is not None:
@@ -652,19 +842,14 @@ def fetch(Source source not None, Directory directory not None, const int64_t[::
     if threads == 0:
         threads = 1
     groups = divide(&b, threads)
-    if interruptible:
-        poll = poll_signals
-    if not source._enter():
+    entered = source._enter()
+    if entered < 0:
         for i in range(n):
             statuses[i] = CLOSED
         return
     try:
-        with nogil:
-            failed = pool_run(run_group, &b, groups, threads, poll)
-        if failed and PyErr_Occurred() != NULL:
-            fz_raise(-1)
-        if failed == POOL_NO_MEMORY:
+        if run(run_group, &b, groups, threads) == POOL_NO_MEMORY:
             for i in range(n):
                 statuses[i] = MEMORY
     finally:
-        source._leave()
+        source._leave(entered)

@@ -1,9 +1,9 @@
 #define _GNU_SOURCE
 #include "arena.h"
+#include "memory.h"
 
 #include <pthread.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 
 /* Below SMALL malloc's own caches are warm and quicker than a lock. From MAPPED on a block is a
@@ -40,8 +40,8 @@ static int obtain(arena_block *b, size_t cap) {
     *b = (arena_block){ NULL, 0, NULL };   /* what a failure leaves behind owns nothing */
     if (cap >= MAPPED) {
         size_t want = cap + HUGE_PAGE;
-        char *p = mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED) return -1;
+        char *p = memory_map(want);
+        if (!p) return -1;
         char *at = (char *)(((uintptr_t)p + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
         size_t page_cap = (cap + 4095) & ~(size_t)4095;
         if (at > p) munmap(p, (size_t)(at - p));
@@ -51,7 +51,7 @@ static int obtain(arena_block *b, size_t cap) {
         b->cap = cap;
         return 0;
     }
-    b->raw = malloc(cap + ARENA_ALIGN);
+    b->raw = memory_take(cap + ARENA_ALIGN);
     if (!b->raw) return -1;
     b->cap = cap;
     b->ptr = (void *)(((uintptr_t)b->raw + ARENA_ALIGN - 1) & ~(uintptr_t)(ARENA_ALIGN - 1));
@@ -59,7 +59,7 @@ static int obtain(arena_block *b, size_t cap) {
 }
 
 static void release(const arena_block *b) {
-    if (b->raw) free(b->raw);
+    if (b->raw) memory_give(b->raw);
     else munmap(b->ptr, (b->cap + 4095) & ~(size_t)4095);
 }
 

@@ -10,7 +10,7 @@ Within a group the reads are sorted by file offset and merged where they touch.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
-from directory cimport Listing
+from directory cimport Listing, Rules
 from inflate cimport *
 from source cimport Bytes, fill, fill_two, is_cold, will_need
 from status cimport *
@@ -22,14 +22,16 @@ cdef enum:
     INPUT_SMALL = 24 << 10       # of small members: level 1, 2 % on members of 2 and 3 KB
     AHEAD = 256                  # jobs whose bytes are asked for when the page cache lacks them
     AHEAD_BYTES = 32 << 20
-    GAP = 2048                   # reading this much for nothing is cheaper than another pread
+    NEAR = 2048                  # reading this much for nothing is cheaper than another pread
     SLACK = 512                  # room beyond the ends, for the engines' fast loops
     SMALL = 8192                 # up to here a copy costs less than the engine's slow last bytes
+    EMPTY_STREAM = 64            # bytes: nothing is deflated to 2, and by writers that flush to 7 or 12
     DIRECT = 4096                # stored members from here on are read to where they belong
 
 cdef struct Batch:
     const Bytes *source
     const Listing *listing
+    const Rules *rules
     const uint64_t *limits       # where each member must end; NULL: where the next row's begins
     const Engines *engines
     const int64_t *positions     # n members
@@ -87,7 +89,7 @@ cdef inline size_t span_length(const Span *s, size_t extra) noexcept nogil:
     """Local header, data and descriptor, if the extra field is `extra` bytes; never into the next
     structure. check_row has compared the sizes."""
     cdef uint64_t n = LOCAL_SIZE + s.row.name_length + extra
-    if not owns_nothing(s.row):
+    if not owns_nothing(s.row) or s.row.compressed_size <= EMPTY_STREAM:
         n += s.row.compressed_size
     if s.row.flags & FLAG_DESCRIPTOR:
         n += DESCRIPTOR_MAX
@@ -105,6 +107,8 @@ cdef inline int look_up(const Batch *b, size_t at, Span *s) noexcept nogil:
     s.limit = limit_of(b.listing, b.limits, i)
     s.start = s.row.header_offset
     status = check_row(s.row, s.limit)
+    if status == OK and s.row.size > b.rules.max_member_size:
+        return MAX_MEMBER_SIZE
     return check_name(s.row, s.name) if status == OK else status
 
 
@@ -117,25 +121,42 @@ cdef inline int plan(const Batch *b, size_t at, Span *s) noexcept nogil:
     return status
 
 
+cdef inline bint only_descriptor(const Span *s, uint64_t room) noexcept nogil:
+    return room == 0 or (s.row.flags & FLAG_DESCRIPTOR and room <= DESCRIPTOR_MAX and room >= 12
+                         and room % 4 == 0)
+
+
+cdef inline int find_nothing(const Batch *b, const Span *s, size_t data, uint64_t room) noexcept nogil:
+    """A member without bytes may claim some. Strictly, they must be an empty stream, or not be there
+    at all (Java's empty directories), and but for a descriptor nothing else stand behind the header."""
+    cdef uint64_t size = s.row.compressed_size
+    if not b.rules.strict or only_descriptor(s, room):
+        return OK
+    if size > EMPTY_STREAM or size > room or s.row.method != DEFLATED or not only_descriptor(s, room - size):
+        return GAP
+    if size > s.length - data:
+        return READ_MORE
+    return OK if empty_stream(s.bytes + data, <size_t>size) else GAP
+
+
 cdef inline int find_data(const Batch *b, const Span *s, size_t *data) noexcept nogil:
     """Check the local header and what stands behind the data, from bytes in hand."""
-    cdef int status = local_header(s.bytes, s.length, s.row, s.name, data)
-    cdef uint64_t size = s.row.compressed_size
-    if status == READ_MORE and s.length == s.limit - s.start:
-        return OVERLAP           # there is no more: its extra field reaches into the next structure
+    cdef uint64_t size = s.row.compressed_size, room = s.limit - s.start
+    cdef int status = local_header(s.bytes, s.length, s.row, s.name, room, b.rules.strict, data)
     if status != OK:
         return status
+    room -= data[0]
     if owns_nothing(s.row):
-        return OK
-    if data[0] + size > s.limit - s.start:
-        return OVERLAP
-    if data[0] + size > s.length:
+        return find_nothing(b, s, data[0], room)
+    if size > s.length - data[0]:
         return READ_MORE
+    room -= size
     if s.row.flags & FLAG_DESCRIPTOR:
-        if s.length - (data[0] + size) < DESCRIPTOR_MAX and s.length < s.limit - s.start:
+        size = s.length - data[0] - size
+        if size < DESCRIPTOR_MAX and size < room:
             return READ_MORE
-        return descriptor(s.bytes + data[0] + size, <size_t>(s.length - (data[0] + size)), s.row)
-    return OK
+        return descriptor(s.bytes + (s.length - size), <size_t>size, s.row, room if b.rules.strict else 0)
+    return GAP if b.rules.strict and room else OK
 
 
 cdef inline void learn_extra(const Batch *b, const uint8_t *header) noexcept nogil:
@@ -149,7 +170,6 @@ cdef inline int read_stored(const Batch *b, Scratch *s, Span *p) noexcept nogil:
     cdef uint8_t *scratch
     cdef uint8_t behind[DESCRIPTOR_MAX]
     cdef uint64_t room = p.limit - p.start - front - p.row.size, n
-    cdef uint32_t crc
     cdef int status = OK
     for tries in range(2):
         if extra > room:
@@ -162,28 +182,30 @@ cdef inline int read_stored(const Batch *b, Scratch *s, Span *p) noexcept nogil:
         if status != OK:
             return status
         p.bytes, p.length = scratch, front + extra
-        status = local_header(scratch, front + extra, p.row, p.name, &data)
+        status = local_header(scratch, front + extra, p.row, p.name, p.limit - p.start,
+                              b.rules.strict, &data)
         if status == READ_MORE or (status == OK and data != front + extra):
-            if le16(scratch + 28) > room:
-                return OVERLAP
             extra = le16(scratch + 28)
             learn_extra(b, scratch)
             status = READ_MORE   # the guess was wrong, the second is not
             continue
         break
     if status != OK:
-        return OVERLAP if status == READ_MORE else status
+        return SHORT_READ if status == READ_MORE else status    # it changed between two reads
     if p.row.flags & FLAG_DESCRIPTOR:
         n = room - extra if room - extra < DESCRIPTOR_MAX else DESCRIPTOR_MAX
         status = fill(b.source, behind, p.start + data + p.row.size, <size_t>n)
         if status == OK:
-            status = descriptor(behind, <size_t>n, p.row)
+            status = descriptor(behind, <size_t>n, p.row, room - extra if b.rules.strict else 0)
         if status != OK:
             return status
+    elif b.rules.strict and room > extra:
+        return GAP
     if b.verify:
-        crc = b.engines.crc(0, scratch + data, b.head_len)
-        if b.engines.crc(crc, at, b.row_bytes) != p.row.crc:
-            return CRC
+        status = check_crc(b.engines, b.engines.crc(0, scratch + data, b.head_len), at, b.row_bytes,
+                           p.row.crc)
+        if status != OK:
+            return status
     if b.head_len and memcmp(scratch + data, b.head, b.head_len) != 0:
         return OTHER_HEADER
     return OK
@@ -212,13 +234,15 @@ cdef inline void read_spans(const Batch *b, Scratch *s, Span *spans, size_t n) n
     cdef uint8_t *to
     cdef Span *p
     cdef int status
+    if n == 0:
+        return
     for i in range(n):
         p = &spans[i]
         if b.source.fd < 0:
             p.bytes = b.source.base + p.start
             p.room = <size_t>(b.source.size - p.start)
             continue
-        total += p.length + GAP
+        total += p.length + NEAR
         k = i                    # insertion sort: at most JOBS, and mostly in order
         while k > 0 and spans[order[k - 1]].start > p.start:
             order[k] = order[k - 1]
@@ -236,7 +260,7 @@ cdef inline void read_spans(const Batch *b, Scratch *s, Span *spans, size_t n) n
     while first < n:
         end = spans[order[first]].start + spans[order[first]].length
         k = first + 1
-        while k < n and spans[order[k]].start <= end + GAP:
+        while k < n and spans[order[k]].start <= end + NEAR:
             stop = spans[order[k]].start + spans[order[k]].length
             end = stop if stop > end else end
             k += 1
@@ -310,7 +334,7 @@ cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high)
         p = &spans[n]
         status = plan(b, at, p)
         if status == OK and p.row.method == STORED and p.row.size >= DIRECT and b.source.fd >= 0:
-            status = read_stored(b, s, p)
+            status = INTERRUPTED if p.row.size > QUICK and pool_stopped(False) else read_stored(b, s, p)
         elif status == OK:       # no verdict yet: it stays "interrupted" until it is delivered
             bytes += p.length
             n += 1
@@ -366,7 +390,7 @@ cdef inline int run_late(const Batch *b, Scratch *s, Span *p) noexcept nogil:
         return p.status
     status = find_data(b, p, &data)
     if status != OK:
-        return OVERLAP if status == READ_MORE else status
+        return SHORT_READ if status == READ_MORE else status    # it changed between two reads
     make_job(b, p, data, &j)
     place_job(b, s, &j, False)
     if j.dst == NULL:
@@ -402,38 +426,44 @@ cdef inline void run_group(void *batch, size_t g, void *scratch) noexcept nogil:
         low, size = b.groups * b.group + (g - b.groups) * b.last_group, b.last_group
     high = low + size if size < b.n - low else b.n
     ask_ahead(b, low)
-    while high > low:
+    while high > low and not (b.head_len + b.row_bytes > QUICK and pool_stopped(False)):
         high = run_some(b, s, low, high)
     trim(s)
+
+
+cdef inline int find_front(const Batch *b, Scratch *s, Span *p, size_t n, size_t *data) noexcept nogil:
+    """Read and check the local header of the batch's one member, and with it n bytes of its data, as
+    far as there are so many; `data` is where they begin, from p.bytes."""
+    cdef size_t part = n + 4096, want = LOCAL_SIZE + 65535 * 2 + n + 4096
+    cdef uint64_t all
+    cdef int status = look_up(b, 0, p)
+    if status != OK:
+        return status
+    all = span_length(p, fz_hint(b.extra_hint))
+    part += p.row.name_length
+    p.length = <size_t>(all if all < part else part)
+    read_spans(b, s, p, 1)
+    if p.status != OK:
+        return p.status
+    status = local_header(p.bytes, p.length, p.row, p.name, p.limit - p.start, b.rules.strict, data)
+    if status == READ_MORE or (status == OK and data[0] + 4 > p.length):
+        learn_extra(b, p.bytes)
+        p.length = <size_t>(p.limit - p.start if p.limit - p.start < want else want)
+        read_spans(b, s, p, 1)
+        if p.status != OK:
+            return p.status
+        status = local_header(p.bytes, p.length, p.row, p.name, p.limit - p.start, b.rules.strict, data)
+    return SHORT_READ if status == READ_MORE else status
 
 
 cdef inline int c_read_front(const Batch *b, Scratch *s, uint8_t *out, size_t n, size_t *got) noexcept nogil:
     """The first n bytes of the batch's one member, or fewer; what is not needed is not read, and so
     nothing is verified."""
     cdef Span p
-    cdef size_t data = 0, part, want = LOCAL_SIZE + 65535 * 2
-    cdef uint64_t all
-    cdef int status = look_up(b, 0, &p)
+    cdef size_t data = 0, part
+    cdef int status = find_front(b, s, &p, n, &data)
     got[0] = 0
     if status != OK or owns_nothing(p.row):
-        return status
-    all = span_length(&p, fz_hint(b.extra_hint))
-    part = n + 4096 + p.row.name_length
-    p.length = <size_t>(all if all < part else part)
-    read_spans(b, s, &p, 1)
-    if p.status != OK:
-        return p.status
-    status = local_header(p.bytes, p.length, p.row, p.name, &data)
-    if status == READ_MORE or (status == OK and data + 4 > p.length):
-        learn_extra(b, p.bytes)
-        p.length = <size_t>(p.limit - p.start if p.limit - p.start < want + n + 4096 else want + n + 4096)
-        read_spans(b, s, &p, 1)
-        if p.status != OK:
-            return p.status
-        status = local_header(p.bytes, p.length, p.row, p.name, &data)
-        if status == READ_MORE:
-            return OVERLAP
-    if status != OK:
         return status
     part = p.length - data
     if part > p.row.compressed_size:
@@ -445,3 +475,25 @@ cdef inline int c_read_front(const Batch *b, Scratch *s, uint8_t *out, size_t n,
         memcpy(out, p.bytes + data, got[0])
         return OK
     return zlib_ng_prefix(b.engines, s, p.bytes + data, part, out, n, got)
+
+
+cdef inline int c_find_data(const Batch *b, Scratch *s, uint64_t *offset) noexcept nogil:
+    """Where in the source the data of the batch's one member begin; what stands behind them is checked
+    as ever."""
+    cdef Span p
+    cdef size_t data = 0
+    cdef uint64_t end, room
+    cdef uint8_t behind[DESCRIPTOR_MAX]
+    cdef int status = find_front(b, s, &p, 0, &data)
+    if status != OK:
+        return status
+    offset[0] = p.start + data
+    if owns_nothing(p.row):
+        return OK
+    end = offset[0] + p.row.compressed_size      # within the limit: local_header has compared
+    room = p.limit - end
+    if p.row.flags & FLAG_DESCRIPTOR == 0:
+        return GAP if b.rules.strict and room else OK
+    data = <size_t>(room if room < DESCRIPTOR_MAX else DESCRIPTOR_MAX)
+    status = fill(b.source, behind, end, data)
+    return descriptor(behind, data, p.row, room if b.rules.strict else 0) if status == OK else status

@@ -3,10 +3,9 @@
 Reads through source.pxd, understands through zipdir.pxd; runs without the interpreter lock.
 """
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
-from inflate cimport arena_alloc, arena_block, arena_free
+from inflate cimport arena_alloc, arena_block, arena_free, memory_give, memory_take
 from source cimport Bytes, fill
 from status cimport *
 from zipdir cimport *
@@ -15,6 +14,8 @@ cdef enum:
     COMMENT_MAX = 65535
     BEHIND_MAX = 65536           # bytes behind the archive that are tolerated
     TAIL = END_SIZE + COMMENT_MAX + LOCATOR_SIZE + END64_SIZE
+    STOP_MASK = 0xFFFF           # between two looks at the stop flag, so many rows; not in walk, where
+                                 # a call in the loop cost 7 %: it looks at each piece that it reads
     PIECE = 512 << 10            # the directory is read in pieces; a record takes at most 196,651
     WIDE = 16                    # names are copied this many bytes at a time
 
@@ -24,9 +25,16 @@ cdef extern from *:
     """
     void *memrchr(const void *s, int c, size_t n) nogil
 
+cdef extern from "pool.h" nogil:
+    bint pool_stopped(bint at_once) noexcept
+
 cdef struct Place:               # where the directory is
     uint64_t start, size, shift, count
     bint is64
+
+cdef struct Rules:               # what the caller asks of an archive; UINT64_MAX: no limit
+    bint strict                  # refuse what is ambiguous but common
+    uint64_t max_members, max_total_size, max_member_size
 
 cdef struct Listing:             # the directory, read
     Row *rows
@@ -172,7 +180,7 @@ cdef inline int search(const Bytes *s, const uint8_t *tail, size_t n, uint64_t b
     return verdict if taken else first
 
 
-cdef inline int find_directory(const Bytes *s, Place *place, uint64_t *bad) noexcept nogil:
+cdef inline int find_directory(const Bytes *s, bint strict, Place *place, uint64_t *bad) noexcept nogil:
     """Candidates whose comment ends exactly where the file ends come first. Only if there is none,
     up to 64 KiB behind the archive are tolerated, under the same rule: so an archive whose last member
     is a stored archive opens as the outer one."""
@@ -183,7 +191,7 @@ cdef inline int find_directory(const Bytes *s, Place *place, uint64_t *bad) noex
     if s.size < END_SIZE:
         return TOO_SHORT
     n = TAIL + BEHIND_MAX if s.size > TAIL + BEHIND_MAX else <size_t>s.size
-    tail = <uint8_t *>malloc(n)
+    tail = <uint8_t *>memory_take(n)
     if tail == NULL:
         return MEMORY
     last = TAIL if s.size > TAIL else n
@@ -197,12 +205,12 @@ cdef inline int find_directory(const Bytes *s, Place *place, uint64_t *bad) noex
             if second == OK:
                 second = search(s, tail, n, s.size - n, 0, False, place, bad)
             if second != NO_EOCD:
-                status = second
-    free(tail)
+                status = BEHIND_ARCHIVE if second == OK and strict else second
+    memory_give(tail)
     return status
 
 
-cdef inline int walk(const Bytes *s, const Place *place, Listing *out) noexcept nogil:
+cdef inline int walk(const Bytes *s, const Place *place, const Rules *rules, Listing *out) noexcept nogil:
     """4.3.12, one record after another: exactly `size` bytes, exactly `count` records.
 
     Writers exceed 65,535 members without zip64 records; the count is then modulo 65536."""
@@ -213,11 +221,15 @@ cdef inline int walk(const Bytes *s, const Place *place, Listing *out) noexcept 
     cdef const uint8_t *name = NULL
     cdef Row *row
     cdef int status = OK
-    cdef bint ordered = True
+    cdef bint ordered = True, cut = False
     out.start = place.start
     most = place.count
-    if not place.is64 and place.size // CENTRAL_SIZE >= place.count + 65536:
+    if most > rules.max_members:
+        return MAX_MEMBERS
+    if not place.is64 and not rules.strict and place.size // CENTRAL_SIZE >= place.count + 65536:
         most = place.size // CENTRAL_SIZE
+        cut = most > rules.max_members
+        most = rules.max_members if cut else most
     # Both bounds follow from the directory's own size, which lies within the file.
     if arena_alloc(&out.rows_block, <size_t>(most * sizeof(Row))):
         return MEMORY
@@ -232,7 +244,7 @@ cdef inline int walk(const Bytes *s, const Place *place, Listing *out) noexcept 
         have = <size_t>place.size
         got = place.size
     else:
-        buffer = <uint8_t *>malloc(PIECE + WIDE)
+        buffer = <uint8_t *>memory_take(PIECE + WIDE)
         if buffer == NULL:
             return MEMORY
         p = buffer
@@ -246,8 +258,10 @@ cdef inline int walk(const Bytes *s, const Place *place, Listing *out) noexcept 
         elif count < most:
             row = out.rows + count
             status = central_header(p, have, place.shift, row, &name, &used)
+        elif have < 4 or le32(p) != CENTRAL_MAGIC:
+            status = CD_TRAILING
         else:
-            status = COUNT if have >= 4 and le32(p) == CENTRAL_MAGIC else CD_TRAILING
+            status = MAX_MEMBERS if cut else COUNT
         if status == READ_MORE:
             if got == place.size:
                 status = CD_ENTRY_OVERRUN
@@ -257,6 +271,8 @@ cdef inline int walk(const Bytes *s, const Place *place, Listing *out) noexcept 
             if need > place.size - got:
                 need = <size_t>(place.size - got)
             status = fill(s, buffer + have, place.start + got, need)
+            if status == OK and pool_stopped(False):
+                status = INTERRUPTED
             if status != OK:
                 break
             p = buffer
@@ -281,7 +297,7 @@ cdef inline int walk(const Bytes *s, const Place *place, Listing *out) noexcept 
         p += used
         have -= used
         at += used
-    free(buffer)
+    memory_give(buffer)
     out.bad_offset = place.start + at
     if status != OK:
         return status
@@ -290,6 +306,30 @@ cdef inline int walk(const Bytes *s, const Place *place, Listing *out) noexcept 
         return COUNT
     out.count = count
     out.ordered = ordered
+    return OK
+
+
+cdef inline int check_rules(const Place *place, const Rules *rules, Listing *l) noexcept nogil:
+    """What the caller asks of the directory as a whole: nothing in front of the members (strict), and
+    not too much data in all. Members that no read gets past don't count, whatever size they claim."""
+    cdef uint64_t i, first = place.start, total = 0
+    cdef Row *row
+    if not rules.strict and rules.max_total_size == UINT64_MAX:
+        return OK
+    for i in range(l.count):
+        if i & STOP_MASK == STOP_MASK and pool_stopped(False):
+            return INTERRUPTED
+        row = l.rows + i
+        first = row.header_offset if row.header_offset < first else first
+        if check_row(row, place.start) != OK:
+            continue
+        if row.size > rules.max_total_size - total:
+            l.bad_offset = row.header_offset
+            return MAX_TOTAL_SIZE
+        total += row.size
+    if rules.strict and first != 0:
+        l.bad_offset = 0
+        return PREFIX
     return OK
 
 
@@ -371,8 +411,9 @@ cdef inline uint64_t slot_of(const Listing *l, const Table *t, const uint8_t *na
             at = 0
 
 
-cdef inline int build_table(const Listing *l, Table *t) noexcept nogil:
-    """The last of several equal names wins, as in zipfile."""
+cdef inline int build_table(const Listing *l, Table *t, uint64_t *twin) noexcept nogil:
+    """The last of several equal names wins, as in zipfile; `twin` is one that isn't the first of its
+    name, or l.count."""
     cdef uint64_t i, at
     cdef uint32_t mask = 1
     cdef bint found
@@ -387,10 +428,15 @@ cdef inline int build_table(const Listing *l, Table *t) noexcept nogil:
         return MEMORY
     memset(t.block.ptr, 0, <size_t>t.size * 4)
     t.slots = <uint32_t *>t.block.ptr
+    twin[0] = l.count
     for i in range(l.count):
+        if i & STOP_MASK == STOP_MASK and pool_stopped(False):
+            return INTERRUPTED
         row = l.rows + i
         at = slot_of(l, t, l.names + row.name_offset, row.name_length,
                      utf8_name(row, l.names + row.name_offset), &found)
+        if found:
+            twin[0] = i
         t.slots[at] = (<uint32_t>fz_hash(l.names + row.name_offset, row.name_length,
                                          t.seed0 + utf8_name(row, l.names + row.name_offset),
                                          t.seed1) & ~mask) | <uint32_t>(i + 1)
@@ -403,3 +449,17 @@ cdef inline uint64_t find_name(const Listing *l, const Table *t, const uint8_t *
     cdef bint found
     cdef uint64_t at = slot_of(l, t, name, n, utf8, &found)
     return (t.slots[at] & t.row_mask) - 1 if found else l.count
+
+
+cdef inline uint64_t find_twin(const Listing *l, const Table *t) noexcept nogil:
+    """A row "x.npy" beside a row "x", which are one key for NumPy; or l.count."""
+    cdef uint64_t i
+    cdef Row *row
+    cdef const uint8_t *name
+    for i in range(l.count):
+        row = l.rows + i
+        name = l.names + row.name_offset
+        if row.name_length >= 4 and memcmp(name + row.name_length - 4, b".npy", 4) == 0 \
+                and find_name(l, t, name, row.name_length - 4, utf8_name(row, name)) < l.count:
+            return i
+    return l.count

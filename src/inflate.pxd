@@ -21,6 +21,16 @@ cdef extern from "arena.h" nogil:
     size_t arena_idle()
     int arena_init()
 
+cdef extern from "memory.h" nogil:
+    void *memory_take(size_t size)
+    void *memory_zeroed(size_t size)
+    void memory_give(void *p)
+    bint memory_refused()
+    size_t memory_refuse(size_t nth)
+
+cdef extern from "pool.h" nogil:
+    bint pool_stopped(bint at_once) noexcept
+
 cdef enum:
     Z_OK = 0
     Z_STREAM_END = 1
@@ -30,6 +40,13 @@ cdef enum:
     Z_FINISH = 4
     RAW = -15                    # window bits: deflate without a wrapper, 32 KiB window
     STEP = 1 << 30               # zlib-ng counts avail_in and avail_out in 32 bits
+    STOP_EVERY = 4 << 20         # bytes in or out between two looks at the stop flag …
+    STOP_LAST = 6 << 20          # … but no last step that isn't worth one
+    UNSTOPPABLE = 40 << 20       # members above this aren't given to an engine that can't be stopped:
+                                 # at 460 MB/s, float32 with libdeflate, that takes 91 ms
+    SLOW = 16 << 20              # members above this take a twentieth of a second or more
+    QUICK = 64 << 10             # a group of members up to this size isn't stopped in between
+    AT_MEMORY_SPEED = 64 << 20   # the same for what only reads or copies
     KEEP = 4 << 20               # buffers above this go back to the arena after each use
 
 # zlib-ng's zng_stream. inflateInit2_ is given its size and refuses another layout.
@@ -128,7 +145,7 @@ cdef inline int ready_stream(const Engines *e, Scratch *s) noexcept nogil:
     if s.stream_ready:
         return OK if e.reset(&s.stream) == Z_OK else MEMORY
     memset(&s.stream, 0, sizeof(zng_stream))
-    if e.init(&s.stream, RAW, b"2.0.0", sizeof(zng_stream)) != Z_OK:
+    if memory_refused() or e.init(&s.stream, RAW, b"2.0.0", sizeof(zng_stream)) != Z_OK:
         return MEMORY
     s.stream_ready = True
     return OK
@@ -156,7 +173,8 @@ cdef inline int zlib_ng_whole(const Engines *e, Scratch *s, Job *j) noexcept nog
     some 15 bytes of input and 260 of output in front of it (14 % on members of 912 bytes). What is
     refused so is tried without: the verdict never depends on bytes that aren't the member's."""
     cdef int status = zlib_ng_within(e, s, j, j.src_room, j.dst_room)
-    if status != OK and (j.src_room > j.src_len or j.dst_room > j.dst_len):
+    if status != OK and status != INTERRUPTED and status != MEMORY \
+            and (j.src_room > j.src_len or j.dst_room > j.dst_len):
         status = zlib_ng_within(e, s, j, j.src_len, j.dst_len)
     return status
 
@@ -172,11 +190,15 @@ cdef inline int zlib_ng_within(const Engines *e, Scratch *s, Job *j, size_t in_l
     s.stream.next_out, s.stream.avail_out = j.dst, 0
     while True:
         if s.stream.avail_in == 0 and in_left:
-            n = in_left if in_left < STEP else STEP
+            if s.stream.total_in and pool_stopped(False):
+                return INTERRUPTED
+            n = in_left if in_left < STOP_LAST else STOP_EVERY
             s.stream.avail_in = <uint32_t>n
             in_left -= n
         if s.stream.avail_out == 0 and out_left:
-            n = out_left if out_left < STEP else STEP
+            if s.stream.total_out and pool_stopped(False):
+                return INTERRUPTED
+            n = out_left if out_left < STOP_LAST else STOP_EVERY
             s.stream.avail_out = <uint32_t>n
             out_left -= n
         r = e.inflate(&s.stream, Z_FINISH if in_left == 0 and out_left == 0 else Z_NO_FLUSH)
@@ -197,7 +219,9 @@ cdef inline int zlib_ng_within(const Engines *e, Scratch *s, Job *j, size_t in_l
     if r != Z_STREAM_END:        # is there more to come? One byte more tells
         s.stream.next_out, s.stream.avail_out = &more, 1
         r = e.inflate(&s.stream, Z_NO_FLUSH)
-        return TOO_LONG if made == j.dst_len and s.stream.avail_out == 0 else TRUNCATED_STREAM
+        if made == j.dst_len and s.stream.avail_out == 0:
+            return TOO_LONG
+        return DEFLATE if r == Z_DATA_ERROR else TRUNCATED_STREAM
     if used < j.src_len:
         return TRAILING_DATA
     return OK if made == j.dst_len else TOO_SHORT_STREAM
@@ -205,8 +229,10 @@ cdef inline int zlib_ng_within(const Engines *e, Scratch *s, Job *j, size_t in_l
 
 cdef inline int libdeflate_whole(const Engines *e, Scratch *s, Job *j) noexcept nogil:
     cdef size_t used = 0, made = 0
+    if (j.dst_len > UNSTOPPABLE or j.src_len > UNSTOPPABLE) and e.init != NULL and not e.alone:
+        return zlib_ng_whole(e, s, j)    # a long stream may hold next to nothing: empty blocks
     if s.ld == NULL:
-        s.ld = e.ld_alloc()
+        s.ld = NULL if memory_refused() else e.ld_alloc()
         if s.ld == NULL:
             return MEMORY
     if e.ld_decompress(s.ld, j.src, j.src_room, j.dst, j.dst_room, &used, &made) == 0 \
@@ -225,18 +251,62 @@ cdef inline void inflate_many(const Engines *e, Scratch *s, Job *jobs, size_t n)
         j = &jobs[i]
         if j.status != OK:
             continue
+        if j.dst_len > QUICK and pool_stopped(j.dst_len > SLOW):
+            j.status = INTERRUPTED
+            continue
         if not j.stored:
             j.status = libdeflate_whole(e, s, j) if e.whole == LIBDEFLATE else zlib_ng_whole(e, s, j)
         if j.status == OK:
             j.status = deliver(e, j)
 
 
+cdef inline int check_crc(const Engines *e, uint32_t crc, const uint8_t *p, size_t n,
+                          uint32_t want) noexcept nogil:
+    """Does `crc`, continued over these bytes, become `want`?"""
+    while n > AT_MEMORY_SPEED:
+        crc = e.crc(crc, p, AT_MEMORY_SPEED)
+        p += AT_MEMORY_SPEED
+        n -= AT_MEMORY_SPEED
+        if pool_stopped(False):
+            return INTERRUPTED
+    return OK if e.crc(crc, p, n) == want else CRC
+
+
 cdef inline int deliver(const Engines *e, Job *j) noexcept nogil:
-    """The member stands at dst: verify it, and put its payload where it belongs."""
-    if j.verify and e.crc(0, j.dst, j.dst_len) != j.crc:
-        return CRC
+    """The member stands at dst: verify it, and put its payload where it belongs.
+
+    Stored members in memory stand in the archive itself, which somebody may be writing to: there the
+    copy is what is verified."""
+    cdef int status
+    cdef uint8_t *payload = j.dst + j.head_len
+    cdef uint32_t crc
+    if j.verify and not j.stored:
+        status = check_crc(e, 0, j.dst, j.dst_len, j.crc)
+        if status != OK:
+            return status
+    if j.verify and j.stored:
+        crc = e.crc(0, j.dst, j.head_len)
+        status = move(j.row, payload, j.dst_len - j.head_len)
+        if status == OK:
+            status = check_crc(e, crc, j.row, j.dst_len - j.head_len, j.crc)
+        if status != OK:
+            return status
+        payload = j.row
     if j.head_len and memcmp(j.dst, j.head, j.head_len) != 0:
         return OTHER_HEADER
-    if j.row != j.dst + j.head_len:
-        memcpy(j.row, j.dst + j.head_len, j.dst_len - j.head_len)
+    return move(j.row, payload, j.dst_len - j.head_len)
+
+
+cdef inline int move(uint8_t *to, const uint8_t *p, size_t n) noexcept nogil:
+    """memcpy that can be stopped; nothing to do where it is there already."""
+    if to == p:
+        return OK
+    while n > AT_MEMORY_SPEED:
+        memcpy(to, p, AT_MEMORY_SPEED)
+        to += AT_MEMORY_SPEED
+        p += AT_MEMORY_SPEED
+        n -= AT_MEMORY_SPEED
+        if pool_stopped(False):
+            return INTERRUPTED
+    memcpy(to, p, n)
     return OK

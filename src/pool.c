@@ -9,7 +9,7 @@
 
 #define MAX_WORKERS 1024
 #define MAX_SPARE 1024
-#define POLL_EVERY_NS 20000000             /* Ctrl-C is answered within 20 ms and one group */
+#define POLL_EVERY_NS 20000000             /* how often the caller looks for Ctrl-C */
 
 typedef struct task {
     pool_work work;
@@ -21,12 +21,20 @@ typedef struct task {
     struct task *link;
 } task;
 
+/* What this thread works on now, and for the task's caller, when it last looked for signals. */
+static __thread struct here {
+    task *task;
+    pool_poll poll;
+    long long asked;
+} here;
+static __thread unsigned polling;          /* calls of poll that this thread is inside of */
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t work_here = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t task_left = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t work_here, task_left;
 static task *tasks;
 static unsigned workers, idle;
 static unsigned forks;                     /* how many forks lie between the first process and this */
+static unsigned generation;                /* likewise, but for forks in the midst of a task */
 
 static void *(*make_scratch)(void);
 static void (*destroy_scratch)(void *);
@@ -69,22 +77,36 @@ static long long now_ns(void) {
     return (long long)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void drain(task *t, void *scratch, pool_poll poll) {
-    long long asked = poll ? now_ns() : 0;
-    while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED)) {
+static int stopped(task *t) { return __atomic_load_n(&t->stop, __ATOMIC_RELAXED); }
+
+int pool_stopped(int at_once) {
+    task *t = here.task;
+    if (!t || stopped(t)) return t != NULL;
+    if (!here.poll || (!at_once && now_ns() - here.asked < POLL_EVERY_NS)) return 0;
+    /* A signal's handler may read archives of its own: it is no part of this task meanwhile, or the
+     * exception of a second signal's handler would stop the wrong one. */
+    struct here mine = here;
+    here = (struct here){ NULL, NULL, 0 };
+    polling++;
+    int stop = mine.poll(t->arg);
+    polling--;
+    here = mine;
+    here.asked = now_ns();
+    if (stop) __atomic_store_n(&t->stop, 1, __ATOMIC_RELAXED);
+    return stopped(t);
+}
+
+static void drain(task *t, void *scratch) {
+    while (!pool_stopped(0)) {
         size_t g = __atomic_fetch_add(&t->next, 1, __ATOMIC_RELAXED);
         if (g >= t->groups) break;
         t->work(t->arg, g, scratch);
-        if (poll && now_ns() - asked > POLL_EVERY_NS) {
-            if (poll(t->arg)) __atomic_store_n(&t->stop, 1, __ATOMIC_RELAXED);
-            asked = now_ns();
-        }
     }
 }
 
 static task *find_work(void) {
     for (task *t = tasks; t; t = t->link)
-        if (t->wanted && !__atomic_load_n(&t->stop, __ATOMIC_RELAXED)
+        if (t->wanted && !stopped(t)
             && __atomic_load_n(&t->next, __ATOMIC_RELAXED) < t->groups) return t;
     return NULL;
 }
@@ -105,7 +127,9 @@ static void *worker(void *unused) {
         pthread_mutex_unlock(&lock);
         void *scratch = pool_take_scratch();
         if (scratch) {                     /* without memory the others do this one's share */
-            drain(t, scratch, NULL);
+            here.task = t;
+            drain(t, scratch);
+            here.task = NULL;
             pool_give_scratch(scratch);
         }
         pthread_mutex_lock(&lock);
@@ -134,14 +158,36 @@ static void start_workers(unsigned enough) {
     pthread_attr_destroy(&attr);
 }
 
+/* Waits until no helper works on the task. Under lock, but not while poll runs. */
+static void wait_for_helpers(task *t, unsigned born) {
+    struct timespec until;
+    while (t->active && born == forks) {   /* poll may fork: in the child nobody ever comes back */
+        if (!here.poll) {
+            pthread_cond_wait(&task_left, &lock);
+            continue;
+        }
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += POLL_EVERY_NS;
+        if (until.tv_nsec >= 1000000000) { until.tv_sec++; until.tv_nsec -= 1000000000; }
+        pthread_cond_timedwait(&task_left, &lock, &until);
+        if (!t->active || born != forks) break;
+        pthread_mutex_unlock(&lock);
+        pool_stopped(0);                   /* Ctrl-C while a helper has a long member in hand */
+        pthread_mutex_lock(&lock);
+    }
+}
+
 int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_poll poll) {
     task t = { .work = work, .arg = arg, .groups = groups };
     void *scratch = pool_take_scratch();
     if (!scratch) return POOL_NO_MEMORY;
+    struct here before = here;             /* a signal's handler reads in the midst of a read */
+    here = (struct here){ &t, poll, poll ? now_ns() : 0 };
     if (threads > groups) threads = (unsigned)groups;
     if (threads < 2) {
-        drain(&t, scratch, poll);
+        drain(&t, scratch);
         pool_give_scratch(scratch);
+        here = before;
         return t.stop ? POOL_STOPPED : 0;
     }
     pthread_mutex_lock(&lock);
@@ -153,15 +199,15 @@ int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_po
     for (unsigned i = 0; i < t.wanted && i < idle; i++) pthread_cond_signal(&work_here);
     pthread_mutex_unlock(&lock);
 
-    drain(&t, scratch, poll);
+    drain(&t, scratch);
     pool_give_scratch(scratch);
 
     pthread_mutex_lock(&lock);
     for (task **p = &tasks; *p; p = &(*p)->link)
         if (*p == &t) { *p = t.link; break; }
-    /* poll runs Python's signal handlers, and one of those may fork: helpers never come back then. */
-    while (t.active && born == forks) pthread_cond_wait(&task_left, &lock);
+    wait_for_helpers(&t, born);
     pthread_mutex_unlock(&lock);
+    here = before;
     return t.stop || t.active ? POOL_STOPPED : 0;
 }
 
@@ -172,17 +218,31 @@ unsigned pool_workers(void) {
     return n;
 }
 
+unsigned pool_generation(void) { return generation; }
+
+static void init_conditions(void) {        /* their timeouts are not moved by a clock that is set */
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&work_here, &attr);
+    pthread_cond_init(&task_left, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
 /* A child has none of its parent's threads, so it starts with an empty pool; scratch that a
  * vanished thread was using is lost to it, the spare ones are its own. */
 static void before_fork(void) { pthread_mutex_lock(&lock); }
 static void after_in_parent(void) { pthread_mutex_unlock(&lock); }
 static void after_in_child(void) {
-    pthread_mutex_init(&lock, NULL);
-    pthread_cond_init(&work_here, NULL);
-    pthread_cond_init(&task_left, NULL);
+    init_conditions();                     /* nobody waits any more */
     tasks = NULL;
     workers = idle = 0;
     forks++;
+    if (!here.task && !polling) generation++;
+    pthread_mutex_unlock(&lock);
 }
 
-int pool_init(void) { return pthread_atfork(before_fork, after_in_parent, after_in_child); }
+int pool_init(void) {
+    init_conditions();
+    return pthread_atfork(before_fork, after_in_parent, after_in_child);
+}

@@ -6,7 +6,7 @@
 
 /* Works on group number `group` of the task; `scratch` is this thread's for the call. */
 typedef void (*pool_work)(void *task, size_t group, void *scratch);
-/* Called by the caller's thread now and then; anything but 0 stops the task. */
+/* Called on the caller's thread every 20 ms; anything but 0 stops the task. */
 typedef int (*pool_poll)(void *task);
 
 /* Runs work(task, g, scratch) for each g below groups on up to `threads` threads, the caller's
@@ -16,6 +16,11 @@ typedef int (*pool_poll)(void *task);
 #define POOL_NO_MEMORY (-2)
 int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll);
 
+/* For work to ask between two steps of a long group: must it stop? Looks for signals on the caller's
+ * thread; `at_once`, before a step of a tenth of a second, even if that was done a moment ago. 0 outside
+ * of a task. */
+int pool_stopped(int at_once);
+
 /* Scratch: one for each thread that is working now, made by make() and kept for the next. */
 void pool_init_scratch(void *(*make)(void), void (*destroy)(void *));
 void *pool_take_scratch(void);             /* NULL: no memory */
@@ -23,6 +28,9 @@ void pool_give_scratch(void *scratch);
 void pool_drop_scratch(void);              /* what lies idle */
 
 unsigned pool_workers(void);               /* threads that exist now */
+/* Changes in a forked child: what threads were doing at the fork, nobody does here. Not if the fork
+ * was a signal handler's in the midst of a task, for then this thread goes on with it. */
+unsigned pool_generation(void);
 /* Call once: registers the fork handlers. */
 int pool_init(void);
 #endif

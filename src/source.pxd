@@ -33,17 +33,22 @@ cdef extern from *:
     ssize_t pread(int fd, void *buf, size_t n, long offset) nogil
     ssize_t preadv(int fd, const iovec *iov, int count, long offset) nogil
 
+cdef extern from "pool.h" nogil:
+    bint pool_stopped(bint at_once) noexcept
+
 cdef enum:
-    READ_LIMIT = 0x40000000      # one pread returns at most 0x7ffff000 bytes
+    READ_LIMIT = 16 << 20        # bytes between two looks at the stop flag, and far below the
+                                 # 0x7ffff000 that one pread returns at most
 
 cdef struct Bytes:               # the source
     int fd                       # -1: memory
     const uint8_t *base
+    uint64_t start               # of the source in its file: an archive may lie inside another one
     uint64_t size
 
 
 cdef inline int fill(const Bytes *s, void *out, uint64_t offset, size_t n) noexcept nogil:
-    """Read exactly n bytes, or say SHORT_READ, or a negated errno."""
+    """Read exactly n bytes, or say SHORT_READ, INTERRUPTED, or a negated errno."""
     cdef uint8_t *to = <uint8_t *>out
     cdef ssize_t got
     if offset > s.size or n > s.size - offset:
@@ -52,15 +57,19 @@ cdef inline int fill(const Bytes *s, void *out, uint64_t offset, size_t n) noexc
         memcpy(to, s.base + offset, n)
         return OK
     while n:
-        got = pread(s.fd, to, n if n < READ_LIMIT else READ_LIMIT, <long>offset)
+        got = pread(s.fd, to, n if n < READ_LIMIT else READ_LIMIT, <long>(s.start + offset))
         if got > 0:
             to += got
             offset += <uint64_t>got
             n -= <size_t>got
+            if n == 0:
+                break
         elif got == 0:
             return SHORT_READ    # the file has become shorter since it was opened
         elif errno != EINTR:
             return -errno
+        if pool_stopped(False):
+            return INTERRUPTED
     return OK
 
 
@@ -75,7 +84,7 @@ cdef inline int fill_two(const Bytes *s, void *first, size_t n1, void *second, s
     if s.fd >= 0 and n2 < READ_LIMIT and n1 < READ_LIMIT:
         parts[0].iov_base, parts[0].iov_len = first, n1
         parts[1].iov_base, parts[1].iov_len = second, n2
-        got = preadv(s.fd, parts, 2, <long>offset)
+        got = preadv(s.fd, parts, 2, <long>(s.start + offset))
         if got == <ssize_t>(n1 + n2):
             return OK            # else once more by the loops, which know why
     status = fill(s, first, offset, n1)
@@ -89,10 +98,10 @@ cdef inline bint is_cold(const Bytes *s, uint64_t offset) noexcept nogil:
     part.iov_base, part.iov_len = &byte, 1
     if offset >= s.size:         # -1 would mean "from the file's position", and move it
         return False
-    return s.fd >= 0 and fz_read_cached(s.fd, &part, <long>offset) < 0 and errno == EAGAIN
+    return s.fd >= 0 and fz_read_cached(s.fd, &part, <long>(s.start + offset)) < 0 and errno == EAGAIN
 
 
 cdef inline void will_need(const Bytes *s, uint64_t offset, size_t n) noexcept nogil:
     """Have the system read ahead, without waiting for it."""
     if s.fd >= 0:
-        fz_will_need(s.fd, <long>offset, <long>n)
+        fz_will_need(s.fd, <long>(s.start + offset), <long>n)

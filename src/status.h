@@ -25,12 +25,19 @@
     X(CD_ENTRY, "cd_entry") \
     X(CD_ENTRY_OVERRUN, "cd_entry_overrun") \
     X(CD_TRAILING, "cd_trailing") \
+    /* What strict=True refuses, and limits of the caller's. */ \
+    X(BEHIND_ARCHIVE, "behind_archive") \
+    X(PREFIX, "prefix") \
+    X(DUPLICATE_NAME, "duplicate_name") \
+    X(MAX_MEMBERS, "max_members") \
+    X(MAX_TOTAL_SIZE, "max_total_size") \
+    /* One member: found when that member is read; the others stay readable. */ \
     X(EXTRA_OVERRUN, "extra_overrun") \
     X(ZIP64_EXTRA_DUPLICATE, "zip64_extra_duplicate") \
     X(ZIP64_EXTRA_SHORT, "zip64_extra_short") \
     X(ZIP64_EXTRA_MISSING, "zip64_extra_missing") \
     X(VERSION_NEEDED, "version_needed") \
-    /* One member: found when that member is read; the others stay readable. */ \
+    X(MAX_MEMBER_SIZE, "max_member_size") \
     X(NAME_NUL, "name_nul") \
     X(NAME_UTF8, "name_utf8") \
     X(ENCRYPTED, "encrypted") \
@@ -52,6 +59,7 @@
     X(TRAILING_DATA, "trailing_data") \
     X(CRC, "crc") \
     X(DIRECTORY_WITH_DATA, "directory_with_data") \
+    X(GAP, "gap") \
     /* The machine underneath. */ \
     X(SHORT_READ, "short_read") \
     X(MEMORY, "memory") \

@@ -6,7 +6,7 @@ of APPNOTE.TXT 6.3.10.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, UINT64_MAX
-from libc.string cimport memcmp
+from libc.string cimport memchr, memcmp
 from status cimport *
 
 cdef enum:
@@ -50,8 +50,8 @@ cdef struct Row:
     uint16_t name_length
     uint16_t method
     uint16_t flags
-    uint16_t unused0
-    uint32_t unused1
+    uint16_t status          # what is wrong with its directory entry; raised when it is read
+    uint32_t unused
 
 cdef struct End:
     uint64_t count
@@ -97,13 +97,33 @@ cdef inline int zip64_extra(const uint8_t *p, size_t n, uint64_t **wanted, int c
     return OK if seen or count == 0 else ZIP64_EXTRA_MISSING
 
 
+cdef inline int central_fields(const uint8_t *p, size_t names, size_t extras, Row *row) noexcept nogil:
+    """What an entry says beside its lengths. A lie here is this member's own: the others stay readable."""
+    cdef uint64_t *wanted[3]
+    cdef int count = 0
+    if le16(p + 34) != 0 and le16(p + 34) != SENTINEL16:
+        return MULTI_DISK
+    if p[6] > HIGHEST_VERSION:
+        return VERSION_NEEDED
+    if row.size == SENTINEL32:
+        wanted[count] = &row.size
+        count += 1
+    if row.compressed_size == SENTINEL32:
+        wanted[count] = &row.compressed_size
+        count += 1
+    if row.header_offset == SENTINEL32:
+        wanted[count] = &row.header_offset
+        count += 1
+    if extras or count:
+        return zip64_extra(p + CENTRAL_SIZE + names, extras, wanted, count)
+    return OK
+
+
 cdef inline int central_header(const uint8_t *p, size_t n, uint64_t shift, Row *row,
                                const uint8_t **name, size_t *used) noexcept nogil:
     """4.3.12. `n` bytes are the whole rest of the directory, or what has been read of it: READ_MORE
     when they may not hold the record and more could. `shift` is added to the header's offset."""
     cdef size_t names, extras, comments
-    cdef uint64_t *wanted[3]
-    cdef int count = 0, status
     if n < CENTRAL_SIZE:
         return READ_MORE
     if le32(p) != CENTRAL_MAGIC:
@@ -115,30 +135,10 @@ cdef inline int central_header(const uint8_t *p, size_t n, uint64_t shift, Row *
     row.crc = le32(p + 16)
     row.compressed_size, row.size, row.header_offset = le32(p + 20), le32(p + 24), le32(p + 42)
     row.name_length = <uint16_t>names
-    row.unused0 = 0
-    row.unused1 = 0
-    if le16(p + 34) != 0 and le16(p + 34) != SENTINEL16:
-        return MULTI_DISK
-    if p[6] > HIGHEST_VERSION:
-        return VERSION_NEEDED
-    if extras:
-        if row.size == SENTINEL32:
-            wanted[count] = &row.size
-            count += 1
-        if row.compressed_size == SENTINEL32:
-            wanted[count] = &row.compressed_size
-            count += 1
-        if row.header_offset == SENTINEL32:
-            wanted[count] = &row.header_offset
-            count += 1
-        status = zip64_extra(p + CENTRAL_SIZE + names, extras, wanted, count)
-        if status != OK:
-            return status
-    elif row.size == SENTINEL32 or row.compressed_size == SENTINEL32 or row.header_offset == SENTINEL32:
-        return ZIP64_EXTRA_MISSING
-    if row.header_offset > UINT64_MAX - shift:
-        return CD_RANGE
-    row.header_offset += shift
+    row.status = <uint16_t>central_fields(p, names, extras, row)
+    row.unused = 0
+    # An offset that overflows lies behind every limit, so the member is refused when it is read.
+    row.header_offset = row.header_offset + shift if row.header_offset <= UINT64_MAX - shift else UINT64_MAX
     name[0] = p + CENTRAL_SIZE
     used[0] = CENTRAL_SIZE + names + extras + comments
     return OK
@@ -149,11 +149,24 @@ cdef inline bint owns_nothing(const Row *row) noexcept nogil:
     return row.size == 0 and row.crc == 0
 
 
+cdef inline bint empty_stream(const uint8_t *p, size_t n) noexcept nogil:
+    """RFC 1951: is this nothing, deflated? "03 00", or stored blocks of no bytes with it, from writers
+    that flush (the py.typed of many wheels)."""
+    while n >= 5 and p[0] <= 1 and p[1] == 0 and p[2] == 0 and p[3] == 0xFF and p[4] == 0xFF:
+        if p[0] == 1:
+            return n == 5
+        p += 5
+        n -= 5
+    return n == 2 and p[0] == 3 and p[1] == 0
+
+
 cdef inline int check_row(const Row *row, uint64_t limit) noexcept nogil:
     """What the directory alone tells of one member; `limit` is where the next structure begins.
 
     Every size is compared with the room there is before anybody allocates or adds."""
     cdef uint64_t room
+    if row.status:
+        return row.status
     if row.flags & FLAG_ENCRYPTED:
         return ENCRYPTED
     if row.flags & FLAG_UNKNOWN:
@@ -174,9 +187,24 @@ cdef inline int check_row(const Row *row, uint64_t limit) noexcept nogil:
     return OK
 
 
+cdef inline bint ascii_only(const uint8_t *p, size_t n) noexcept nogil:
+    cdef uint8_t seen = 0
+    cdef size_t i
+    for i in range(n):
+        seen |= p[i]
+    return seen < 0x80
+
+
+cdef inline bint left_out(uint32_t stated, uint64_t true) noexcept nogil:
+    return stated == 0 or stated == SENTINEL32 or stated == true
+
+
 cdef inline int local_header(const uint8_t *p, size_t n, const Row *row, const uint8_t *name,
-                             size_t *data) noexcept nogil:
-    """4.3.7. Must say what the directory said; `data` is where the data begin, from `p`.
+                             uint64_t room, bint strict, size_t *data) noexcept nogil:
+    """4.3.7. Must say what the directory said; `data` is where the data begin, from `p`. The next
+    structure begins `room` bytes from there: header and data must fit, as check_row has found them to
+    do without an extra field. Strictly, it must also be told in the same encoding what the name is,
+    and sizes that a descriptor repeats must be left out or right.
 
     NumPy's writer puts 0xFFFFFFFF into both sizes and the values into a zip64 extra field, for
     members of any size."""
@@ -191,6 +219,9 @@ cdef inline int local_header(const uint8_t *p, size_t n, const Row *row, const u
     names, extras = le16(p + 26), le16(p + 28)
     if names != row.name_length:
         return LFH_NAME
+    room -= LOCAL_SIZE + names
+    if extras > room or (not owns_nothing(row) and row.compressed_size > room - extras):
+        return OVERLAP
     if n - LOCAL_SIZE < names + extras:
         return READ_MORE
     if memcmp(p + LOCAL_SIZE, name, names) != 0:
@@ -199,8 +230,15 @@ cdef inline int local_header(const uint8_t *p, size_t n, const Row *row, const u
         return LFH_METHOD
     if (le16(p + 6) ^ row.flags) & FLAG_BOTH:
         return LFH_FLAGS
+    if strict and (le16(p + 6) ^ row.flags) & FLAG_UTF8 and not ascii_only(name, names):
+        return LFH_FLAGS
     data[0] = LOCAL_SIZE + names + extras
-    if row.flags & FLAG_DESCRIPTOR or owns_nothing(row):
+    if row.flags & FLAG_DESCRIPTOR:
+        if strict and not (left_out(le32(p + 14), row.crc) and left_out(le32(p + 18), row.compressed_size)
+                           and left_out(le32(p + 22), row.size)):
+            return LFH_SIZES
+        return OK
+    if owns_nothing(row):
         return OK
     compressed, size = le32(p + 18), le32(p + 22)
     if size == SENTINEL32:
@@ -218,28 +256,27 @@ cdef inline int local_header(const uint8_t *p, size_t n, const Row *row, const u
     return OK
 
 
-cdef inline int descriptor(const uint8_t *p, size_t n, const Row *row) noexcept nogil:
+cdef inline int descriptor(const uint8_t *p, size_t n, const Row *row, uint64_t exact) noexcept nogil:
     """4.3.9: with or without signature, 4-byte or 8-byte sizes; any of the four may match, since a
-    CRC may happen to look like the signature."""
-    cdef int skip
+    CRC may happen to look like the signature. `exact`: so many bytes it must take, or there is a GAP
+    behind it; 0: as many as it likes."""
+    cdef size_t skip
+    cdef int status = DESCRIPTOR
     for skip in range(0, 8, 4):
         if skip and (n < 4 or le32(p) != 0x08074B50):
             break
-        if n >= 12 + <size_t>skip and le32(p + skip) == row.crc:
-            if le32(p + skip + 4) == row.compressed_size and le32(p + skip + 8) == row.size:
+        if n < 12 + skip or le32(p + skip) != row.crc:
+            continue
+        if le32(p + skip + 4) == row.compressed_size and le32(p + skip + 8) == row.size:
+            if exact == 0 or exact == 12 + skip:
                 return OK
-            if (n >= 20 + <size_t>skip and le64(p + skip + 4) == row.compressed_size
-                    and le64(p + skip + 12) == row.size):
+            status = GAP
+        if (n >= 20 + skip and le64(p + skip + 4) == row.compressed_size
+                and le64(p + skip + 12) == row.size):
+            if exact == 0 or exact == 20 + skip:
                 return OK
-    return DESCRIPTOR
-
-
-cdef inline bint ascii_only(const uint8_t *p, size_t n) noexcept nogil:
-    cdef uint8_t seen = 0
-    cdef size_t i
-    for i in range(n):
-        seen |= p[i]
-    return seen < 0x80
+            status = GAP
+    return status
 
 
 cdef inline bint valid_utf8(const uint8_t *p, size_t n) noexcept nogil:
@@ -273,10 +310,8 @@ cdef inline bint valid_utf8(const uint8_t *p, size_t n) noexcept nogil:
 
 cdef inline int check_name(const Row *row, const uint8_t *name) noexcept nogil:
     """Names that two readers would understand differently belong to no member that is read."""
-    cdef size_t i
-    for i in range(row.name_length):
-        if name[i] == 0:
-            return NAME_NUL
+    if memchr(name, 0, row.name_length) != NULL:
+        return NAME_NUL
     if row.flags & FLAG_UTF8 and not ascii_only(name, row.name_length) \
             and not valid_utf8(name, row.name_length):
         return NAME_UTF8

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import importlib.util
 import io
 import os
+import pathlib
 import struct
 import types
 import zlib
@@ -383,3 +385,35 @@ def no_leaks(tmp_path_factory: Any) -> Any:
         own = str(tmp_path_factory.getbasetemp())
         after = _descriptors().items()
         assert not {fd: to for fd, to in after if fd not in before and to.startswith(own)}
+
+
+@pytest.fixture(scope="session")
+def faultlab() -> Any:
+    """The module faultlab.py beside this file."""
+    path = pathlib.Path(__file__).with_name("faultlab.py")
+    spec = importlib.util.spec_from_file_location("faultlab", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def injector(faultlab: Any, tmp_path_factory: Any) -> Any:
+    """The compiled faultio.c, for `in_child`."""
+    library = faultlab.build(tmp_path_factory.mktemp("faultio"))
+    if library is None:
+        pytest.skip("no C compiler to build the fault injector with")
+    return library
+
+
+@pytest.fixture
+def aftermath(faultlab: Any, tmp_path: Any) -> Any:
+    """When the test is over, the process must be as it was; see faultlab.py."""
+    with faultlab.aftermath(tmp_path):
+        yield
+
+
+@pytest.fixture
+def material(faultlab: Any, tmp_path: Any) -> Any:
+    """An archive on disk with every way to read it; see faultlab.py."""
+    return faultlab.Material(tmp_path / "material.npz")

@@ -323,3 +323,31 @@ def test_a_broken_libdeflate_is_not_used():
         )
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("n", [(4 << 20) + 1, (6 << 20) - 1, 6 << 20, (6 << 20) + 1, 11_000_001])
+def test_long_streams_in_steps(lab, engine, n, level):
+    """zlib-ng is asked for 4 MiB at a time, in and out; where a step ends makes no difference."""
+    piece = np.random.default_rng(n).integers(0, 250, 1 << 20, np.uint8).tobytes()
+    data = (piece * 11)[:n]
+    stream = lab.deflate(data, level)
+    codes = _core.STATUS_CODES
+    assert _core.inflate(stream, n) == data
+    assert codes[_core.inflate(stream, n - 1)] == "too_long"
+    assert codes[_core.inflate(stream, n + 1)] == "too_short_stream"
+    assert codes[_core.inflate(stream[:-1], n)] == "truncated_stream"
+    assert codes[_core.inflate(stream + b"x", n)] == "trailing_data"
+
+
+def test_a_long_stream_of_nothing(lab, engine):
+    """50 MB of empty stored blocks in front of three bytes: slow, but no lie."""
+    stream = b"\0\0\0\xff\xff" * 10_000_000 + lab.deflate(b"end")
+    assert _core.inflate(stream, 3) == b"end"
+    assert _core.STATUS_CODES[_core.inflate(stream, 2)] == "too_long"
+
+
+@pytest.mark.parametrize(("stream", "size"), [(b"K\4B\0", 1), (b"\3B\0", 0)])
+def test_an_invalid_distance_behind_the_last_byte(engine, stream, size):
+    """zlib-ng looks at a distance only when there is room for what it would copy."""
+    assert _core.STATUS_CODES[_core.inflate(stream, size)] == "deflate"

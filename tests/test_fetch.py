@@ -334,3 +334,14 @@ def test_no_itemsize_and_a_huge_shape(lab, made):
                 assert npz.fetch([0]).shape == (1, extent)
             except ValueError as exc:
                 assert exc.member == "a"  # noqa: PT017
+
+
+def test_byte_order_inside_of_sub_arrays(lab, made):
+    """NumPy calls this dtype native: it doesn't look at the fields' sub-arrays."""
+    dtype = np.dtype([("x", "<i4"), ("y", ">f8", (2,)), ("z", [("w", ">i2", (3,))])])
+    values = np.array([(1, (2.0, 3.0), ((4, 5, 6),)), (7, (8.0, 9.0), ((10, 11, 12),))], dtype)
+    npz = made(lab.npz(a=values, b=values[::-1]))
+    got = npz.fetch(["a", "b"])
+    assert got.dtype == dtype.newbyteorder("=")
+    assert got["y"].tolist() == [[[2, 3], [8, 9]], [[8, 9], [2, 3]]]
+    assert got["z"]["w"][1, 1].tolist() == [4, 5, 6]

@@ -262,7 +262,7 @@ def test_array_longer_than_its_member(lab, missing):
     for act in (lambda: mine["x"], lambda: mine.spec("x"), lambda: mine.fetch(["x"])):
         with pytest.raises(ValueError, match="Failed to read all data") as info:
             act()
-        assert info.value.code == "npy"
+        assert info.value.code == "npy_data"
 
 
 @pytest.mark.parametrize("method", [0, 8])
@@ -300,3 +300,31 @@ def test_more_headers_than_are_kept(lab):
     npz = fastzip.load(lab.npz(False, **arrays))
     for _ in range(2):
         assert all(npz[f"k{i}"].shape == (1, i) for i in range(1100))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_no_two_arrays_share_a_dtype_that_can_be_changed(lab, save, nested):
+    """Assigning to `dtype.names` is common, and changes the dtype in place."""
+    inner = np.dtype([("x", "<i4"), ("y", "<f8")])
+    dtype = np.dtype([("in", inner), ("z", "<i2")]) if nested else inner
+    data = lab.npz(False, a=np.zeros(3, dtype), b=np.zeros(3, dtype))
+
+    def rename(dtype):
+        if nested:
+            dtype["in"].names = ("p", "q")
+        dtype.names = ("r", "s")
+
+    for make in (
+        lambda npz: npz["a"].dtype,
+        lambda npz: npz.spec("a").dtype,
+        lambda npz: npz.fetch(["a", "b"]).dtype,
+    ):
+        for source in (data, save(data)):
+            for mode in (None, "r", "c"):
+                npz = fastzip.load(source, mmap_mode=mode)
+                rename(make(npz))
+                for other in (npz, fastzip.load(source)):
+                    for key in ("a", "b"):
+                        assert other[key].dtype == dtype
+                        assert other.spec(key).dtype == dtype
+                    assert other.fetch(["a", "b"]).dtype == dtype

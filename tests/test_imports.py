@@ -22,6 +22,8 @@ LAYERS = [
     {"_demo"},
     {"_demo_data"},
     {"__init__"},
+    {"_patch"},
+    {"_load"},
     {"npz"},
     {"_fetch"},
     {"_member"},

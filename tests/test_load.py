@@ -386,3 +386,27 @@ def test_what_unpickling_raises_stays_as_it_is(lab):
     for load in (np.load, fastzip.load):
         with pytest.raises(UnicodeError):  # NumPy's own, with what to do
             load(io.BytesIO(data), allow_pickle=True)["x"]
+
+
+def test_in_a_notebook(lab, made):
+    """Completion and the HTML table are capped, and show what can't be read instead of failing."""
+    arrays = [lab.Member(b"k%d.npy" % i, lab.npy(np.zeros((i, 2), "f4"))) for i in range(30)]
+    arrays[1] = lab.Member(b"<b>.npy", b"text & more")
+    arrays[2] = lab.Member(b"cut.npy", lab.npy(np.arange(9))[:-1])
+    arrays[3] = lab.Member(b"odd.npy", b"x", body=b"x", method=97)
+    npz = made(lab.Archive(arrays).build())
+    assert npz._ipython_key_completions_() == npz.files
+    page = npz._repr_html_()
+    assert "30 members" in page
+    assert "<td>k5</td><td>float32</td><td>(5, 2)</td><td>168</td>" in page
+    assert "<td>&lt;b&gt;</td><td>bytes</td><td></td><td>11</td>" in page
+    assert "<td>cut</td><td></td><td>npy_data</td>" in page
+    assert "<td>odd</td><td></td><td>method</td>" in page
+    assert "k19" in page
+    assert "k20" not in page
+    assert "and 10 more" in page
+    many = fastzip.NpzFile(lab.many(20_000))
+    assert len(many._ipython_key_completions_()) == 10_000
+    assert many._repr_html_().count("<tr>") == 21
+    npz.close()
+    assert "30 members" in npz._repr_html_()

@@ -342,3 +342,45 @@ def test_a_signal_handler_that_forks(lab, tmp_path):
     command = [sys.executable, "-c", FORKING, str(tmp_path / "a.npz")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_signal_in_the_midst_of_a_handler_that_reads(lab, engine):
+    """What the second handler raises comes out of the first one's read, as itself, and stops that
+    read alone."""
+    rng = np.random.default_rng(0)
+    data = lab.npz(True, small=rng.integers(0, 200, 900_000, np.uint8))
+    npz, reader = fastzip.load(lab.mixed({"k": lab.sparse(60_000, 1)})), fastzip.load(data)
+    expected, outcomes, main = npz["k"], [], threading.main_thread().ident
+
+    class StopError(Exception):
+        pass
+
+    def stop(*_):
+        raise StopError
+
+    def read(*_):
+        end = time.monotonic() + 0.12
+        try:
+            while time.monotonic() < end:
+                reader["small"]
+        except StopError:
+            outcomes.append("stopped")
+
+    before = signal.signal(signal.SIGALRM, read), signal.signal(signal.SIGUSR1, stop)
+    try:
+        for i in range(15):
+            timer = threading.Timer(0.05 + 0.003 * i, signal.pthread_kill, (main, signal.SIGUSR1))
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            timer.start()
+            try:
+                out = npz.fetch(np.zeros(8000, np.int64), threads=1)
+                assert (out == expected).all()
+                time.sleep(0.3)
+            except StopError:
+                outcomes.append("stopped outside")
+            timer.join()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before[0])
+        signal.signal(signal.SIGUSR1, before[1])
+    assert "stopped" in outcomes

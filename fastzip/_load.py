@@ -1,0 +1,233 @@
+"""`load`: what a file is, is told by its first bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.lib import npyio
+
+from fastzip import errors
+from fastzip._npy import (
+    MAGIC,
+    BadNpyError,
+    check_length,
+    check_payload,
+    header_length,
+    is_malformed,
+    parse,
+)
+from fastzip._sources import (
+    ZIP_MAGIC,
+    Opened,
+    SourceFile,
+    in_memory,
+    open_any,
+    open_file,
+    read_up_to,
+    size_of,
+)
+from fastzip.index import Limits
+from fastzip.npz import MAX_HEADER_SIZE, NO_LIMIT, NpzFile
+
+__all__ = ["load"]
+
+numpy_load: Final = np.load
+"""NumPy's own, also while `numpy.load` is patched."""
+
+
+def _front(file: Any, opened: Opened | None) -> bytes:
+    """The first bytes; of a file object, those at its position, which doesn't move."""
+    if opened is None:
+        front = read_up_to(file, 6)
+        file.seek(-len(front), io.SEEK_CUR)
+        return front
+    data = opened.source.read(0, min(6, opened.source.size))
+    if isinstance(data, int):
+        raise errors.error(data, opened.where)
+    return data
+
+
+def _check_npy(
+    file: Any,
+    where: str,
+    allow_pickle: bool,
+    max_header_size: int,
+    limits: Limits,
+    mmap_mode: str | None,
+) -> None:
+    """May NumPy read the .npy file that begins at the file's position, which doesn't move?
+
+    NumPy reads a header, and takes memory for an array, before it looks at how much there is."""
+    whole = size_of(file)
+    start = 0 if whole is None else file.tell()
+    front = b""  # what was read: a file object may have no more than read() and seek()
+    try:
+        front = read_up_to(file, 12)
+        length = header_length(front)
+        if length is None:
+            return  # NumPy says what is wrong
+        most = NO_LIMIT if allow_pickle else max_header_size
+        check_length(front, length if whole is None else whole - start, most)
+        front += read_up_to(file, length - len(front))
+        header = parse(front, most)
+        if header.spec.dtype.hasobject and not allow_pickle and mmap_mode is None:
+            raise BadNpyError("pickle", "Object arrays cannot be loaded when allow_pickle=False")
+        if mmap_mode is None and whole is not None:
+            check_payload(header, whole - start, limits.strict)
+        most = min((n for n in limits[2:] if n is not None), default=NO_LIMIT)
+        if header.nbytes > most:
+            code = "max_member_size" if most == limits.max_member_size else "max_total_size"
+            raise BadNpyError(code, f"the array's size is {header.nbytes:,} bytes, above {code}")
+    except ValueError as exc:
+        if not is_malformed(exc):
+            raise
+        code = getattr(exc, "code", "npy_header")
+        raise errors.refusal(code, f"{exc} [{where}]", where) from exc
+    finally:
+        file.seek(-len(front), io.SEEK_CUR)
+
+
+def load(
+    file: Any,
+    mmap_mode: Literal["r", "r+", "w+", "c"] | None = None,
+    allow_pickle: bool = False,
+    fix_imports: bool = True,
+    encoding: Literal["ASCII", "latin1", "bytes"] = "ASCII",
+    *,
+    max_header_size: int = MAX_HEADER_SIZE,
+    threads: int | None = None,
+    verify: bool = True,
+    strict: bool = False,
+    max_members: int | None = None,
+    max_total_size: int | None = None,
+    max_member_size: int | None = None,
+) -> Any:
+    """Load an .npz archive; or an .npy or pickle file, as `numpy.load` does.
+
+    Parameters
+    ----------
+    file : path, file or bytes-like object
+        A path; a binary file object, read through a descriptor of our own if it is a plain file and
+        as a whole into memory otherwise (`io.BytesIO` isn't copied); or the archive's bytes. What
+        it is, is told by its first bytes.
+    mmap_mode : {None, 'r+', 'r', 'w+', 'c'}, optional
+        For .npy files, as in NumPy. For archives, ``'r'`` and ``'c'`` map stored arrays: a view of
+        the file, read-only or copy-on-write, without a copy, so a part of a large array costs only
+        what is touched. Deflated arrays raise then. The data may begin at any byte, so the view may
+        be unaligned (``flags.aligned``), which costs some speed. A view's CRC is not verified, and
+        if the file is cut short while it is mapped, touching what is gone kills the process: map
+        only files that nobody truncates. The other two modes have no effect on archives, as in
+        NumPy.
+    allow_pickle, fix_imports, encoding, max_header_size
+        As in `numpy.load`.
+    threads : int, optional
+        Threads for `NpzFile.fetch`.
+    verify : bool, optional
+        Compare the CRC-32 of every member that is read; ``False`` gives up noticing damaged data,
+        for a few per cent of time.
+    strict : bool, optional
+        Refuse archives that are common, but that other programs may understand differently: bytes
+        behind the archive or in front of its first member, two members of one name or key, bytes
+        between members that are nobody's, bytes behind an array inside its member, and a count of
+        members that is only right modulo 65,536.
+    max_members : int, optional
+        Refuse archives of more members.
+    max_total_size : int, optional
+        Refuse archives whose members' sizes, uncompressed, add up to more bytes.
+    max_member_size : int, optional
+        Refuse to read members of more bytes, uncompressed. The other members stay readable. For an
+        .npy file both sizes bound the array's data.
+
+    Returns
+    -------
+    NpzFile, or an array, or a pickled object
+        By the content of the file.
+
+    Raises
+    ------
+    BadZipFile
+        If the archive's directory is damaged or has two meanings. ``.code`` tells which.
+    LimitError
+        If it is larger than the limits allow; this is a ValueError.
+    OSError
+        If the file can't be opened or read.
+    EOFError
+        If it is empty.
+    ValueError
+        If it is a pickle and ``allow_pickle`` is false, or ``encoding`` is another one.
+
+    See Also
+    --------
+    numpy.load
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez_compressed(file, x=np.arange(4))
+    >>> with fastzip.load(file.getvalue()) as npz:
+    ...     npz["x"]
+    array([0, 1, 2, 3])
+    """
+    if encoding not in ("ASCII", "latin1", "bytes"):
+        raise ValueError("encoding must be 'ASCII', 'latin1', or 'bytes'")
+    is_file = hasattr(file, "read") and not in_memory(file)
+    opened, checked = None if is_file else open_any(file), None
+    try:
+        front = _front(file, opened)
+        if not front:
+            raise EOFError("No data left in file")
+        if front.startswith(ZIP_MAGIC):
+            opened = open_file(file) if opened is None else opened
+            npz = NpzFile(
+                opened,
+                allow_pickle=allow_pickle,
+                pickle_kwargs={"encoding": encoding, "fix_imports": fix_imports},
+                max_header_size=max_header_size,
+                threads=threads,
+                verify=verify,
+                strict=strict,
+                max_members=max_members,
+                max_total_size=max_total_size,
+                max_member_size=max_member_size,
+                mmap_mode=mmap_mode,
+            )
+            opened = None  # the archive's own now
+            return npz
+        is_npy = front.startswith(MAGIC)
+        if is_npy:
+            limits = Limits(strict, max_members, max_total_size, max_member_size).checked()
+            where = str(getattr(file, "name", file)) if opened is None else opened.where
+            looked_at = file if opened is None else SourceFile(opened)
+            _check_npy(looked_at, where, allow_pickle, max_header_size, limits, mmap_mode)
+            if opened is not None and mmap_mode is None and opened.source.fileno() >= 0:
+                # NumPy reads the file that was checked, not what its path leads to by now.
+                file = checked = os.fdopen(os.dup(opened.source.fileno()), "rb")
+        if in_memory(file):
+            file = io.BytesIO(bytes(file))
+        try:
+            loaded = numpy_load(
+                file,
+                mmap_mode=mmap_mode,
+                allow_pickle=allow_pickle,
+                fix_imports=fix_imports,
+                encoding=encoding,
+                max_header_size=max_header_size,
+            )
+        except ValueError as exc:
+            if not is_npy or allow_pickle or not is_malformed(exc):  # the unpickled object's own
+                raise
+            raise errors.refusal("npy_header", f"{exc} [{where}]", where) from exc
+        if isinstance(loaded, npyio.NpzFile):  # it was no archive when it was looked at
+            loaded.close()
+            text = f"{file}: the file was replaced while it was opened [stale]"
+            raise errors.refusal("stale", text, str(file))
+        return loaded
+    finally:
+        if checked is not None:
+            checked.close()
+        if opened is not None:
+            opened.source.close()

@@ -22,7 +22,7 @@ if os.environ.get("FASTZIP_ZLIB_NG") == "system":  # link libz-ng instead of bin
 
 core = Extension(
     "fastzip._core",
-    sources=["src/_core.pyx", "src/pool.c", "src/arena.c", "src/memory.c"],
+    sources=["src/_core.pyx", "src/pool.c", "src/arena.c", "src/memory.c", "src/files.c"],
     depends=sorted(glob("src/*.pxd") + glob("src/*.h")),
     include_dirs=["src"],
     define_macros=macros,

@@ -9,6 +9,15 @@ used, and the unit of work is a batch.
 """
 
 from importlib.metadata import version as _version
+from zipfile import (
+    ZIP_BZIP2,
+    ZIP_DEFLATED,
+    ZIP_LZMA,
+    ZIP_STORED,
+    LargeZipFile,
+    ZipInfo,
+    is_zipfile,
+)
 
 try:
     from fastzip import _core  # noqa: F401
@@ -24,22 +33,32 @@ from fastzip._load import load
 from fastzip._npy import ArraySpec
 from fastzip._patch import patch_numpy, unpatch_numpy
 from fastzip._threads import get_num_threads, set_num_threads
+from fastzip.archive import Path, ZipFile
 from fastzip.errors import BadZipFile, CRCError, LimitError, TruncatedError, UnsupportedError
 from fastzip.npz import NpzFile
 
 __version__ = _version("fastzip-reader")
 
 __all__ = [
+    "ZIP_BZIP2",
+    "ZIP_DEFLATED",
+    "ZIP_LZMA",
+    "ZIP_STORED",
     "ArraySpec",
     "BadZipFile",
     "CRCError",
+    "LargeZipFile",
     "LimitError",
     "NpzFile",
+    "Path",
     "TruncatedError",
     "UnsupportedError",
+    "ZipFile",
+    "ZipInfo",
     "__version__",
     "engines",
     "get_num_threads",
+    "is_zipfile",
     "load",
     "patch_numpy",
     "set_num_threads",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -31,6 +32,14 @@ _LARGE: Final = 16 << 20
 OTHER_HEADER: Final = _core.STATUS_CODES.index("other_header")
 _MEMORY: Final = _core.STATUS_CODES.index("memory")
 _SHORT_READ: Final = _core.STATUS_CODES.index("short_read")
+_DEFLATE: Final = _core.STATUS_CODES.index("deflate")
+_TRUNCATED: Final = _core.STATUS_CODES.index("truncated_stream")
+_TOO_SHORT: Final = _core.STATUS_CODES.index("too_short_stream")
+_TOO_LONG: Final = _core.STATUS_CODES.index("too_long")
+_TRAILING: Final = _core.STATUS_CODES.index("trailing_data")
+_CRC: Final = _core.STATUS_CODES.index("crc")
+_PIECE: Final = 1 << 20
+NOT_NATIVE: Final[set[int]] = set()
 NO_HEADER: Final = Header(b"\0", ArraySpec(np.dtype("u1"), (), False), False, 0, 0)
 
 
@@ -53,7 +62,74 @@ class Reader:
         except MemoryError:
             return _MEMORY
 
-    def data(self, position: int) -> bytes:
+    def check(self, position: int, pwd: bytes | None = None) -> None:
+        """Raise what is wrong with the member, as far as its headers tell."""
+        self.data_offset(position)
+
+    def data_into(self, position: int, out: Any, pwd: bytes | None = None) -> None:
+        """The member's bytes, verified, into memory of just that size."""
+        if not out.nbytes:
+            self.data(position, pwd)
+            return
+        status = np.empty(1, np.int32)
+        rows = np.frombuffer(out, np.uint8).reshape(1, -1)
+        _core.fetch(
+            self.source,
+            self.directory,
+            np.array([position]),
+            None,
+            rows,
+            b"",
+            1,
+            self.verify,
+            status,
+        )
+        if status[0]:
+            raise self.index.error(int(status[0]), position)
+
+    def pieces(self, position: int, pwd: bytes | None = None) -> Iterator[bytes]:
+        """The member's bytes piece by piece, for members that are too large to be held at once.
+
+        The last piece comes when the whole has been verified."""
+        where = self.data_offset(position)
+        row = self.index.rows[position]
+        size, left, method = int(row["size"]), int(row["compressed_size"]), int(row["method"])
+        engine = zlib.decompressobj(-15) if method else None
+        crc, made, waiting = 0, 0, b""
+        while True:
+            if engine is None or not engine.unconsumed_tail:
+                n = min(left, _PIECE)
+                raw = self.index.read(where, n)
+                where += n
+                left -= n
+            else:
+                raw = engine.unconsumed_tail
+            try:
+                piece = raw if engine is None else engine.decompress(raw, _PIECE)
+            except zlib.error:
+                raise self.index.error(_DEFLATE, position) from None
+            made += len(piece)
+            if made > size:
+                raise self.index.error(_TOO_LONG, position)
+            if self.verify:
+                crc = zlib.crc32(piece, crc)
+            if waiting and piece:
+                yield waiting
+            waiting = piece or waiting
+            ended = not left if engine is None else engine.eof
+            if ended or (not left and not piece):
+                break
+        if engine is not None and (engine.unused_data or left):
+            raise self.index.error(_TRAILING, position)
+        if not ended:
+            raise self.index.error(_TRUNCATED, position)
+        if made < size:
+            raise self.index.error(_TOO_SHORT, position)
+        if self.verify and crc != int(row["crc"]):
+            raise self.index.error(_CRC, position)
+        yield waiting
+
+    def data(self, position: int, pwd: bytes | None = None) -> bytes:
         """The member's bytes, verified."""
         block: Any = self._read(position, 0)
         if isinstance(block, int):

@@ -59,8 +59,8 @@ class Opened(NamedTuple):
         return status is not None and identity_of(status) != self.identity
 
 
-def _regular(fd: int, path: str) -> os.stat_result:
-    status = os.fstat(fd)
+def _regular(file: int | str | os.PathLike[str], path: str) -> os.stat_result:
+    status = os.stat(file)
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(21, os.strerror(21), path)
     if not stat.S_ISREG(status.st_mode):
@@ -106,6 +106,16 @@ def _descriptor(file: Any) -> int | None:
         return None
     fd: int = raw.fileno()
     return fd if stat.S_ISREG(os.fstat(fd).st_mode) else None
+
+
+def random_access(file: Any) -> bool:
+    """Can `open_file` read this file without reading all of it into memory?"""
+    return type(file) is io.BytesIO or _descriptor(file) is not None
+
+
+def refuse_devices(path: str | os.PathLike[str]) -> None:
+    """Raise what `open_path` would: opening a FIFO would wait for a writer."""
+    _regular(path, os.fspath(path))
 
 
 def open_file(file: Any) -> Opened:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
+import zipfile
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fastzip import _core, errors
+from fastzip import _core, _infos, errors
 from fastzip._sources import Opened
 
 __all__ = ["ROW", "Index", "Limits"]
@@ -47,6 +49,8 @@ is raised when the member is read."""
 _SEEDS: Final = (int.from_bytes(os.urandom(8)) >> 1, int.from_bytes(os.urandom(8)))
 
 _PIECE: Final = 4096
+_UNICODE_PATHS: Final = sys.version_info >= (3, 12)  # as of which zipfile looks at them
+_END_MAX: Final = 65541 + 76 + 22 + 65535  # the records behind the directory, and the comment
 _NO_LIMIT: Final = (1 << 64) - 1
 
 
@@ -120,6 +124,9 @@ class Index:
             member = None if row < 0 else self.name(row)
             offset = self.directory.bad_offset
             raise errors.error(status, self.where, member, offset, opened.changed())
+        if _UNICODE_PATHS and self.directory.unicode_paths:
+            names = [info.filename for info in self.infos(0, len(self))]
+            self.directory.rename(names)
         if limits.strict:
             self._check_wide_names()
 
@@ -169,6 +176,62 @@ class Index:
         """The position of the last member of this name, or None."""
         position = self.directory.find(name)
         return None if position < 0 else position
+
+    def read(self, offset: int, n: int) -> bytes:
+        """Bytes of the archive as they stand there."""
+        data = self._opened.source.read(offset, n)
+        if isinstance(data, int):
+            raise errors.error(data, self.where, None, offset, self._opened.changed())
+        return data
+
+    def infos(self, start: int, stop: int, encoding: str | None = None) -> list[zipfile.ZipInfo]:
+        """`zipfile.ZipInfo` objects of these members, made now; their comments and extra fields are
+        read again."""
+        out: list[zipfile.ZipInfo] = []
+        for at in range(start, stop, _PIECE):
+            end = min(stop, at + _PIECE)
+            try:
+                out += self._parse(at, end, encoding)
+            except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as exc:
+                if encoding is not None and isinstance(exc, UnicodeDecodeError):
+                    raise
+                if end - at == 1:
+                    out.append(self._plain_info(at))
+                else:  # one of them lies
+                    for position in range(at, end):
+                        out += self.infos(position, position + 1, encoding)
+        return out
+
+    def _parse(self, start: int, stop: int, encoding: str | None) -> list[zipfile.ZipInfo]:
+        first, end = self.directory.record(start), self.directory.record(stop)
+        infos = _infos.parse(self.read(first, end - first), encoding)
+        if len(infos) != stop - start:
+            raise self._changed()
+        for info in infos:
+            info.header_offset += self.directory.shift
+        return infos
+
+    def _plain_info(self, position: int) -> zipfile.ZipInfo:
+        """What is left of an entry that zipfile makes no sense of; reading the member says why."""
+        info = zipfile.ZipInfo(self.name(position))
+        row = self.rows[position]
+        info.header_offset, info.CRC = int(row["header_offset"]), int(row["crc"])
+        info.compress_size, info.file_size = int(row["compressed_size"]), int(row["size"])
+        info.compress_type, info.flag_bits = int(row["method"]), int(row["flags"])
+        return info
+
+    def comment(self) -> bytes:
+        """The archive's comment."""
+        at = self.directory.record(len(self))
+        comment = _infos.comment(self.read(at, min(self._opened.source.size - at, _END_MAX)))
+        if comment is None:
+            raise self._changed()
+        return comment
+
+    def _changed(self) -> Exception:
+        text = f"{self.where}: the file has changed since it was opened [stale]"
+        changed: Exception = errors.refusal("stale", text, self.where)
+        return changed
 
     def error(self, status: int, position: int) -> Exception:
         """The exception for a status that reading this member gave."""

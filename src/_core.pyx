@@ -17,7 +17,7 @@ from libc.errno cimport errno
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcpy, memset
 from batch cimport *
 from directory cimport *
 from inflate cimport *
@@ -453,6 +453,8 @@ cdef class Directory:
     cdef readonly uint64_t bad_offset
     cdef readonly int64_t bad_row         # -1, or the member that the status is about
     cdef readonly uint64_t shift          # bytes in front of the archive
+    cdef list renamed                     # names from Unicode path extra fields, if there are any …
+    cdef dict by_name                     # … and then, the lookup
 
     def __cinit__(self, Source source not None, uint64_t seed0, uint64_t seed1, bint strict=False,
                   max_members=None, max_total_size=None, max_member_size=None):
@@ -567,6 +569,8 @@ cdef class Directory:
         cdef uint64_t row, count = self.listing.count
         cdef char small[256]
         cdef bytes longer
+        if self.renamed is not None:
+            return self._find_renamed(key, npy)
         if self.table.slots == NULL and count:
             if self.build_table() != OK:
                 raise MemoryError("cannot allocate the table of names")
@@ -586,6 +590,20 @@ cdef class Directory:
                 row = find_name(&self.listing, &self.table, <const uint8_t *>PyBytes_AS_STRING(longer),
                                 <size_t>n + 4, False)
         return <int64_t>row if row < count else -1
+
+    def rename(self, list names not None):
+        """Give all members other names, before anybody has looked one up."""
+        if len(names) != len(self) or self.renamed is not None:
+            raise ValueError("one name for each member, and once")
+        self.renamed = names
+
+    cdef int64_t _find_renamed(self, str key, bint npy) except -2:
+        if self.by_name is None:
+            self.by_name = {name: i for i, name in enumerate(self.renamed)}
+        found = self.by_name.get(key, -1)
+        if found < 0 and npy:
+            found = self.by_name.get(key + ".npy", -1)
+        return found
 
     cdef int64_t _find_wide(self, str key, bint npy) except -2:
         """Names beyond ASCII are written as UTF-8 (flagged) or as code page 437; the last one wins."""
@@ -633,12 +651,34 @@ cdef class Directory:
         cdef Row *row = self.listing.rows + i
         return row.header_offset, row.size, row.method
 
+    @property
+    def start(self):
+        """Where the directory begins in the source."""
+        return self.listing.start
+
+    @property
+    def unicode_paths(self):
+        """Does some entry give its name once more, as UTF-8 (APPNOTE 4.6.9)?"""
+        return self.listing.unicode_paths
+
+    def record(self, Py_ssize_t i):
+        """Where in the source entry i of the directory begins; the one behind the last is its end."""
+        if not 0 <= i <= <Py_ssize_t>self.listing.count:
+            raise IndexError(i)
+        return self.listing.start + record_of(&self.listing, <uint64_t>i)
+
     def raw_name(self, Py_ssize_t i):
         """The bytes of row i's name."""
         if not 0 <= i < <Py_ssize_t>self.listing.count:
             raise IndexError(i)
         cdef Row *row = self.listing.rows + i
         return (<char *>self.listing.names + row.name_offset)[:row.name_length]
+
+    @property
+    def has_nul(self):
+        """Does some name hold a NUL byte?"""
+        return (self.listing.names_size != 0
+                and memchr(self.listing.names, 0, <size_t>self.listing.names_size) != NULL)
 
     def wide_rows(self):
         """The rows whose names aren't ASCII, as a list."""
@@ -660,6 +700,10 @@ cdef class Directory:
         if start < 0 or stop > <Py_ssize_t>self.listing.count:
             raise IndexError((start, stop))
         for i in range(start, stop):
+            if self.renamed is not None:
+                name = <str>self.renamed[i]
+                out.append(name.removesuffix(".npy") if keys else name)
+                continue
             row = self.listing.rows + i
             p = self.listing.names + row.name_offset
             n = row.name_length
@@ -853,3 +897,119 @@ def fetch(Source source not None, Directory directory not None, const int64_t[::
                 statuses[i] = MEMORY
     finally:
         source._leave(entered)
+
+
+def read_many(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
+              unsigned threads, bint verify, size_t[::1] places not None, int32_t[::1] statuses not None):
+    """Whole members of any sizes in one new Block: member positions[i] at places[i], aligned. statuses[i]
+    tells how it went. Returns None, and no more than a status each, where there is no memory."""
+    cdef Batch b
+    cdef Block block
+    cdef Span span
+    cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
+    cdef size_t total = 0, size, groups
+    cdef int64_t entered
+    cdef int failed
+    if statuses.shape[0] != n or places.shape[0] != n:
+        raise ValueError("positions, places and statuses differ in length")
+    for i in range(n):
+        if not 0 <= positions[i] < count:
+            raise IndexError(f"no member at position {positions[i]}")
+        places[i] = 0
+        statuses[i] = MEMORY
+    if n == 0 or directory._need_limits() != OK:
+        return None
+    prepare(&b, source, directory, verify)
+    b.positions, b.n = &positions[0], <size_t>n
+    for i in range(n):                    # only what could be true is given room
+        size = 0
+        if look_up(&b, <size_t>i, &span) == OK:
+            size = <size_t>span.row.size
+        places[i] = total
+        if size > (<size_t>1 << 62) - total - 64:
+            return None
+        total += (size + 63) & ~<size_t>63
+    try:
+        block = Block(total)
+    except MemoryError:
+        return None
+    b.places, b.out, b.row_bytes = &places[0], <uint8_t *>block.block.ptr, total // <size_t>n
+    b.statuses = &statuses[0]
+    for i in range(n):
+        statuses[i] = INTERRUPTED
+    groups = divide(&b, threads if threads else 1)
+    entered = source._enter()
+    if entered < 0:
+        for i in range(n):
+            statuses[i] = CLOSED
+        return block
+    try:
+        failed = run(run_group, &b, groups, threads)
+    finally:
+        source._leave(entered)
+    if failed == POOL_NO_MEMORY:
+        for i in range(n):
+            statuses[i] = MEMORY
+    return block
+
+
+# ----------------------------------------------------------------------------------------- writing
+
+cdef extern from "files.h" nogil:
+    ctypedef struct file_job:
+        int folder
+        const char *name
+        const uint8_t *data
+        size_t size
+    int file_write(const file_job *job, unsigned long long salt, unsigned long long serial)
+
+cdef struct Writing:
+    const file_job *jobs
+    size_t n
+    unsigned long long salt, serial
+    int32_t *statuses
+
+
+cdef void write_group(void *arg, size_t group, void *scratch) noexcept nogil:
+    """The pool's work: eight files."""
+    cdef Writing *w = <Writing *>arg
+    cdef size_t i
+    for i in range(8 * group, 8 * group + 8 if 8 * group + 8 < w.n else w.n):
+        if w.statuses[i] != OK:
+            continue
+        w.statuses[i] = INTERRUPTED if pool_stopped(False) else file_write(w.jobs + i, w.salt, w.serial + i)
+
+
+def write_files(Block block not None, const size_t[::1] places not None, const size_t[::1] sizes not None,
+                list names not None, const int32_t[::1] folders not None, unsigned threads,
+                uint64_t salt, uint64_t serial, int32_t[::1] statuses not None):
+    """Write the members that read_many has read: sizes[i] bytes at places[i] as names[i] (bytes, no
+    slash) in the folder with the descriptor folders[i], where statuses[i] is OK; how it went goes there."""
+    cdef Writing w
+    cdef Py_ssize_t i, n = places.shape[0]
+    cdef file_job *jobs
+    cdef bytes name
+    if not n == sizes.shape[0] == len(names) == folders.shape[0] == statuses.shape[0]:
+        raise ValueError("the arguments differ in length")
+    for i in range(n):
+        if statuses[i] == OK and (places[i] > <size_t>block.nbytes
+                                  or sizes[i] > <size_t>block.nbytes - places[i]):
+            raise IndexError(i)
+        name = names[i]
+        if not name or b"/" in name or b"\0" in name or name in (b".", b".."):
+            raise ValueError(f"no name for a file: {name!r}")
+    if n == 0:
+        return
+    jobs = <file_job *>memory_take(<size_t>n * sizeof(file_job))
+    if jobs == NULL:
+        raise MemoryError("cannot allocate the jobs")
+    for i in range(n):
+        name = names[i]                   # the list keeps it alive
+        jobs[i].folder, jobs[i].name, jobs[i].size = folders[i], PyBytes_AS_STRING(name), sizes[i]
+        jobs[i].data = <uint8_t *>block.block.ptr + places[i]
+    w.jobs, w.n, w.salt, w.serial, w.statuses = jobs, <size_t>n, salt, serial, &statuses[0]
+    try:
+        if run(write_group, &w, (<size_t>n + 7) // 8, threads if threads else 1) == POOL_NO_MEMORY:
+            raise MemoryError("cannot allocate the scratch memory")
+    finally:
+        memory_give(jobs)

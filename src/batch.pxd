@@ -41,6 +41,7 @@ cdef struct Batch:
     ssize_t stride
     size_t row_bytes
     size_t room_behind           # writable bytes behind the last row
+    const size_t *places         # members of any sizes: where in `out` each belongs; NULL: rows
     const uint8_t *head
     size_t head_len
     int32_t *statuses            # n results
@@ -81,7 +82,10 @@ cdef inline uint64_t limit_of(const Listing *l, const uint64_t *limits, uint64_t
 
 
 cdef inline uint8_t *row_of(const Batch *b, size_t at) noexcept nogil:
-    cdef ssize_t r = <ssize_t>(at if b.rows == NULL else b.rows[at])
+    cdef ssize_t r
+    if b.places != NULL:
+        return b.out + b.places[at]
+    r = <ssize_t>(at if b.rows == NULL else b.rows[at])
     return b.out + r * b.stride
 
 
@@ -114,7 +118,7 @@ cdef inline int look_up(const Batch *b, size_t at, Span *s) noexcept nogil:
 
 cdef inline int plan(const Batch *b, size_t at, Span *s) noexcept nogil:
     cdef int status = look_up(b, at, s)
-    if status == OK and s.row.size != b.head_len + b.row_bytes:
+    if status == OK and s.row.size != b.head_len + b.row_bytes and b.places == NULL:
         status = OTHER_HEADER
     if status == OK:
         s.length = span_length(s, fz_hint(b.extra_hint))
@@ -170,6 +174,7 @@ cdef inline int read_stored(const Batch *b, Scratch *s, Span *p) noexcept nogil:
     cdef uint8_t *scratch
     cdef uint8_t behind[DESCRIPTOR_MAX]
     cdef uint64_t room = p.limit - p.start - front - p.row.size, n
+    cdef size_t row_bytes = <size_t>p.row.size - b.head_len
     cdef int status = OK
     for tries in range(2):
         if extra > room:
@@ -178,7 +183,7 @@ cdef inline int read_stored(const Batch *b, Scratch *s, Span *p) noexcept nogil:
         if status != OK:
             return status
         scratch = <uint8_t *>s.output.ptr
-        status = fill_two(b.source, scratch, front + extra + b.head_len, at, b.row_bytes, p.start)
+        status = fill_two(b.source, scratch, front + extra + b.head_len, at, row_bytes, p.start)
         if status != OK:
             return status
         p.bytes, p.length = scratch, front + extra
@@ -202,7 +207,7 @@ cdef inline int read_stored(const Batch *b, Scratch *s, Span *p) noexcept nogil:
     elif b.rules.strict and room > extra:
         return GAP
     if b.verify:
-        status = check_crc(b.engines, b.engines.crc(0, scratch + data, b.head_len), at, b.row_bytes,
+        status = check_crc(b.engines, b.engines.crc(0, scratch + data, b.head_len), at, row_bytes,
                            p.row.crc)
         if status != OK:
             return status
@@ -285,7 +290,8 @@ cdef inline void place_job(const Batch *b, Scratch *s, Job *j, bint next_below) 
     elif b.n == 1 and b.head_len == 0:
         j.dst = j.row
         j.dst_room += b.room_behind
-    elif j.dst_len > SMALL and b.stride == <ssize_t>b.row_bytes and (next_below or b.head_len == 0):
+    elif j.dst_len > SMALL and (b.places != NULL or (b.stride == <ssize_t>b.row_bytes
+                                                     and (next_below or b.head_len == 0))):
         j.dst = j.row - b.head_len
     else:
         j.status = reserve(&s.output, j.dst_len + SLACK)

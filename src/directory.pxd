@@ -39,8 +39,10 @@ cdef struct Rules:               # what the caller asks of an archive; UINT64_MA
 cdef struct Listing:             # the directory, read
     Row *rows
     uint8_t *names
-    uint64_t count, names_size, start
+    uint64_t count, names_size
+    uint64_t start, size         # of its entries, in the source
     bint ordered                 # header offsets rise from row to row
+    bint unicode_paths           # some entry has a Unicode path extra field
     arena_block rows_block, names_block
     uint64_t bad_offset          # where in the file the trouble is
 
@@ -222,7 +224,7 @@ cdef inline int walk(const Bytes *s, const Place *place, const Rules *rules, Lis
     cdef Row *row
     cdef int status = OK
     cdef bint ordered = True, cut = False
-    out.start = place.start
+    out.start, out.size = place.start, place.size
     most = place.count
     if most > rules.max_members:
         return MAX_MEMBERS
@@ -253,6 +255,7 @@ cdef inline int walk(const Bytes *s, const Place *place, const Rules *rules, Lis
             status = READ_MORE
         elif have >= 6 and le32(p) == SIGNATURE_MAGIC:
             status = OK if place.size - at == 6 + <uint64_t>le16(p + 4) else CD_TRAILING
+            out.size = at
             at = place.size if status == OK else at
             break
         elif count < most:
@@ -284,7 +287,9 @@ cdef inline int walk(const Bytes *s, const Place *place, const Rules *rules, Lis
         if row.name_length > names_most - out.names_size:
             status = COUNT       # so long a name leaves no room for the records that were promised
             break
-        row.name_offset = out.names_size
+        row.name_offset, row.record = out.names_size, <uint32_t>at
+        if le16(p + 30) != 0 and not out.unicode_paths:
+            out.unicode_paths = has_extra(p + CENTRAL_SIZE + row.name_length, le16(p + 30), UNICODE_PATH)
         # Most names are short: 16 bytes at once, whatever they are, beat a call to memcpy.
         if row.name_length <= WIDE and (buffer != NULL or used >= CENTRAL_SIZE + WIDE):
             memcpy(out.names + out.names_size, name, WIDE)
@@ -449,6 +454,18 @@ cdef inline uint64_t find_name(const Listing *l, const Table *t, const uint8_t *
     cdef bint found
     cdef uint64_t at = slot_of(l, t, name, n, utf8, &found)
     return (t.slots[at] & t.row_mask) - 1 if found else l.count
+
+
+cdef inline uint64_t record_of(const Listing *l, uint64_t i) noexcept nogil:
+    """Where entry i begins in the directory. Rows keep 32 bits of it, so beyond 4 GiB it takes a count
+    of how often they have overflowed."""
+    cdef uint64_t k, over = 0
+    if i >= l.count:
+        return l.size
+    if l.size > SENTINEL32:
+        for k in range(i):
+            over += l.rows[k + 1].record < l.rows[k].record
+    return (over << 32) | l.rows[i].record
 
 
 cdef inline uint64_t find_twin(const Listing *l, const Table *t) noexcept nogil:

@@ -31,6 +31,7 @@ cdef enum:
     DEFLATED = 8
     DEFLATE_RATIO = 1032     # RFC 1951: a 258-byte match costs two bits at least
     HIGHEST_VERSION = 63     # 4.4.3   version needed, low byte
+    UNICODE_PATH = 0x7075    # 4.6.9   extra field: the name once more, in UTF-8
 
 cdef enum:
     SENTINEL16 = 0xFFFF
@@ -51,7 +52,7 @@ cdef struct Row:
     uint16_t method
     uint16_t flags
     uint16_t status          # what is wrong with its directory entry; raised when it is read
-    uint32_t unused
+    uint32_t record          # where the entry begins in the directory, modulo 2 ** 32
 
 cdef struct End:
     uint64_t count
@@ -136,12 +137,25 @@ cdef inline int central_header(const uint8_t *p, size_t n, uint64_t shift, Row *
     row.compressed_size, row.size, row.header_offset = le32(p + 20), le32(p + 24), le32(p + 42)
     row.name_length = <uint16_t>names
     row.status = <uint16_t>central_fields(p, names, extras, row)
-    row.unused = 0
     # An offset that overflows lies behind every limit, so the member is refused when it is read.
     row.header_offset = row.header_offset + shift if row.header_offset <= UINT64_MAX - shift else UINT64_MAX
     name[0] = p + CENTRAL_SIZE
     used[0] = CENTRAL_SIZE + names + extras + comments
     return OK
+
+
+cdef inline bint has_extra(const uint8_t *p, size_t n, uint16_t wanted) noexcept nogil:
+    """4.5.1: is there an extra field with this header ID?"""
+    cdef size_t length
+    while n >= 4:
+        if le16(p) == wanted:
+            return True
+        length = le16(p + 2)
+        if length > n - 4:
+            break
+        p += 4 + length
+        n -= 4 + length
+    return False
 
 
 cdef inline bint owns_nothing(const Row *row) noexcept nogil:

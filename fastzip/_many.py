@@ -1,0 +1,115 @@
+"""Many members of any sizes at once, in one piece of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fastzip import _core
+from fastzip._member import NOT_NATIVE, Reader
+
+MOST_BYTES: Final = 16 << 20
+MOST_MEMBERS: Final = 1024
+_WORTH_A_THREAD: Final = 65536
+"""Bytes: waking a thread takes as long as inflating some of them."""
+
+
+class Many:
+    """Members that were read at once; each has its bytes or its failure.
+
+    Parameters
+    ----------
+    reader : Reader
+    positions : ndarray of int64
+    threads : int
+    pwd : bytes, optional
+        For encrypted members.
+
+    Attributes
+    ----------
+    block, places, sizes, statuses
+        Member ``i`` is ``sizes[i]`` bytes at ``places[i]``, where ``statuses[i]`` is 0.
+    decoded : dict
+        The bytes of members that aren't in the block, by index: those that aren't deflated.
+    failed : dict
+        What is wrong with the others, by index.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        positions: npt.NDArray[np.int64],
+        threads: int,
+        pwd: bytes | None = None,
+    ) -> None:
+        self.reader = reader
+        self.positions = positions
+        n = len(positions)
+        self.places = np.empty(n, np.uintp)
+        self.statuses = np.empty(n, np.int32)
+        self.sizes = reader.index.rows["size"][positions].astype(np.uintp)
+        self.decoded: dict[int, bytes] = {}
+        self.failed: dict[int, Exception] = {}
+        worth = int(self.sizes.sum(dtype=np.float64)) // _WORTH_A_THREAD
+        self.block = _core.read_many(
+            reader.source,
+            reader.directory,
+            positions,
+            min(threads, max(1, worth)),
+            reader.verify,
+            self.places,
+            self.statuses,
+        )
+        for i in np.flatnonzero(self.statuses).tolist():
+            self._other(i, int(positions[i]), pwd)
+
+    def _other(self, i: int, position: int, pwd: bytes | None) -> None:
+        """A member that the native workers didn't read."""
+        status = int(self.statuses[i])
+        if status not in NOT_NATIVE:
+            self.failed[i] = self.reader.index.error(status, position)
+            return
+        try:
+            self.decoded[i] = self.reader.data(position, pwd)
+        except Exception as exc:
+            if not hasattr(exc, "code"):
+                raise
+            self.failed[i] = exc
+
+    @property
+    def views(self) -> list[memoryview]:
+        """The members' bytes, one after another."""
+        block: Any = self.block
+        whole = memoryview(b"" if block is None else block)
+        ends = (self.places + self.sizes).tolist()
+        views = [whole[at:end] for at, end in zip(self.places.tolist(), ends, strict=True)]
+        for i, data in self.decoded.items():
+            views[i] = memoryview(bytearray(data))
+        return views
+
+    def raise_failure(self) -> None:
+        """Raise what is wrong with the first member that failed; ``.failed`` lists them all."""
+        if not self.failed:
+            return
+        order = sorted(self.failed)
+        first: Any = self.failed[order[0]]
+        name = self.reader.index.name
+        first.failed = [
+            (name(int(self.positions[i])), getattr(self.failed[i], "code", "")) for i in order
+        ]
+        raise first
+
+
+def pieces(sizes: npt.NDArray[np.uint64], threads: int) -> Iterator[slice]:
+    """Divide members of these sizes into runs that are read at once."""
+    start, total = 0, 0
+    for i, size in enumerate(sizes.tolist()):
+        total += size
+        if i + 1 - start >= MOST_MEMBERS or (total >= MOST_BYTES and i + 1 - start >= threads):
+            yield slice(start, i + 1)
+            start, total = i + 1, 0
+    if start < len(sizes):
+        yield slice(start, len(sizes))

@@ -1,0 +1,566 @@
+"""`ZipFile`: the reading side of `zipfile.ZipFile`, natively.
+
+`import fastzip as zipfile` works for programs that read. Writing is the standard library's, of whose
+class this is a subclass.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import zipfile
+from collections.abc import Iterable
+from typing import IO, Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from fastzip import _progress, _stream, _threads, errors
+from fastzip._extract import Extraction
+from fastzip._many import Many, pieces
+from fastzip._member import Reader
+from fastzip._sources import Opened, open_file, random_access, refuse_devices
+from fastzip.index import NO_LIMITS, Index, Limits
+
+__all__ = ["Path", "ZipFile"]
+
+Member: TypeAlias = str | zipfile.ZipInfo
+_CLOSED: Final = "Attempt to use ZIP archive that was already closed"
+_LISTS: Final = ("filelist", "NameToInfo")
+
+
+class ZipFile(zipfile.ZipFile):
+    """An open ZIP archive: `zipfile.ZipFile`, but read natively.
+
+    Parameters
+    ----------
+    file : path or binary file object
+        Plain files and `io.BytesIO` are read natively; of other file objects the standard library
+        reads, in its own way.
+    mode : {'r', 'w', 'x', 'a'}, optional
+        All but 'r' are the standard library's own.
+    compression, allowZip64, compresslevel, strict_timestamps
+        For writing; as for `zipfile.ZipFile`.
+    metadata_encoding : str, optional
+        The encoding of names without the UTF-8 flag; None: code page 437 (APPNOTE D.1).
+    strict, max_members, max_total_size, max_member_size
+        As for `fastzip.load`.
+    verify : bool, optional
+        Compare the CRC-32 of every member that is read. Without it damaged data go unnoticed.
+    threads : int, optional
+        Threads for `read_many`, `testzip` and `extractall`; None for `get_num_threads`.
+
+    Raises
+    ------
+    BadZipFile
+        If the archive contradicts itself or the ZIP format; ``.code`` says how.
+    LimitError
+        If it is larger than the limits allow.
+    OSError
+        If it can't be opened or read.
+
+    Notes
+    -----
+    Safe to use from many threads at once and after a fork: there is no shared file position.
+    `zipfile.ZipInfo` objects are made only when they are asked for. ``docs/drop-in.md`` lists each
+    method beside the standard library's.
+
+    Examples
+    --------
+    >>> import io, fastzip
+    >>> file = io.BytesIO()
+    >>> with fastzip.ZipFile(file, "w") as archive:
+    ...     archive.writestr("a.txt", "one")
+    ...     archive.writestr("b.txt", "two")
+    >>> archive = fastzip.ZipFile(file)
+    >>> archive.read("b.txt")
+    b'two'
+    >>> [bytes(data) for data in archive.read_many(["b.txt", "a.txt"])]
+    [b'two', b'one']
+    """
+
+    _reader: Reader | None = None  # None: the standard library reads
+
+    def __init__(
+        self,
+        file: Any,
+        mode: Literal["r", "w", "x", "a"] = "r",
+        compression: int = zipfile.ZIP_STORED,
+        allowZip64: bool = True,
+        compresslevel: int | None = None,
+        *,
+        strict_timestamps: bool = True,
+        metadata_encoding: str | None = None,
+        strict: bool = False,
+        max_members: int | None = None,
+        max_total_size: int | None = None,
+        max_member_size: int | None = None,
+        verify: bool = True,
+        threads: int | None = None,
+    ) -> None:
+        self._limits = Limits(strict, max_members, max_total_size, max_member_size).checked()
+        self._verify = verify
+        self._threads = None if threads is None else _threads.resolve(threads)
+        self._leases = _stream.Leases()
+        self._infos: dict[int, zipfile.ZipInfo] = {}
+        self._positions: dict[zipfile.ZipInfo, int] = {}
+        if self._limits != NO_LIMITS and mode != "r":
+            raise ValueError("strict and limits are for reading")
+        if mode == "r" and isinstance(file, (str, os.PathLike)):
+            refuse_devices(file)
+        super().__init__(
+            file,
+            mode,
+            compression,
+            allowZip64,
+            compresslevel,
+            strict_timestamps=strict_timestamps,
+            metadata_encoding=metadata_encoding,
+        )
+
+    def _RealGetContents(self) -> None:
+        """The standard library's way to read the directory; ours, where we can."""
+        fp: Any = self.fp
+        if self.mode == "r" and random_access(fp):
+            self._open_natively(open_file(fp))
+            return
+        if self._limits != NO_LIMITS:
+            raise ValueError(
+                "strict and limits are for plain files and io.BytesIO; read this "
+                f"{type(fp).__name__} into an io.BytesIO"
+            )
+        super()._RealGetContents()  # type: ignore[misc]
+
+    def _open_natively(self, opened: Opened) -> None:
+        try:
+            reader = Reader(opened, self._verify, self._limits)
+            self._comment = reader.index.comment()
+        except BaseException:
+            opened.source.close()
+            raise
+        self.start_dir = reader.directory.start
+        self._reader = reader
+        del self.filelist, self.NameToInfo
+        if self.metadata_encoding:  # the index knows names as they are by default
+            self._list()
+
+    # ------------------------------------------------------------------------------------ listing
+
+    def __getattr__(self, name: str) -> Any:
+        """`filelist` and `NameToInfo` are made when they are first asked for."""
+        if name not in _LISTS or self._reader is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._list()
+        return self.__dict__[name]
+
+    def _list(self) -> None:
+        """Make all ZipInfo objects; those that exist already stay the ones they are."""
+        index = self._index()
+        made = index.infos(0, len(index), self.metadata_encoding)
+        filelist = [self._infos.setdefault(i, info) for i, info in enumerate(made)]
+        self._positions.update(zip(filelist, range(len(filelist)), strict=True))
+        self.__dict__.setdefault("NameToInfo", {info.filename: info for info in filelist})
+        self.__dict__.setdefault("filelist", filelist)
+
+    def _info(self, position: int) -> zipfile.ZipInfo:
+        info = self._infos.get(position)
+        if info is None:
+            made = self._index().infos(position, position + 1, self.metadata_encoding)[0]
+            info = self._infos.setdefault(position, made)
+            self._positions[info] = position
+        return info
+
+    def _index(self) -> Index:
+        if self._reader is None:
+            raise errors.locate(ValueError(_CLOSED), "closed", self.filename)
+        return self._reader.index
+
+    @property
+    def index(self) -> Index:
+        """The archive's directory: rows, names, lookup; see `fastzip.index.Index`.
+
+        Raises
+        ------
+        ValueError
+            If the archive isn't read natively, or not open.
+        """
+        if self._reader is None:
+            raise ValueError(_CLOSED if self.fp is None else "this archive isn't read natively")
+        return self._reader.index
+
+    def namelist(self) -> list[str]:
+        """The names of all members, in the archive's order."""
+        if self._reader is None or "filelist" in self.__dict__:
+            return super().namelist()
+        names = self._reader.index.names()
+        if self._reader.directory.has_nul:
+            return [name.partition("\0")[0] for name in names]
+        return names
+
+    def getinfo(self, name: str) -> zipfile.ZipInfo:
+        """The `ZipInfo` of the last member of this name; KeyError if there is none."""
+        position = self._find(name)
+        return super().getinfo(name) if position is None else self._info(position)
+
+    def _find(self, name: Any) -> int | None:
+        """Where the index has this name; None where the lists are to be asked."""
+        reader = self._reader
+        if reader is None or "NameToInfo" in self.__dict__ or not isinstance(name, str):
+            return None
+        position = reader.directory.find(name)
+        if position >= 0:
+            return position
+        if reader.directory.has_nul:  # zipfile cuts names at a NUL byte
+            return None
+        raise KeyError(f"There is no item named {name!r} in the archive")
+
+    def _locate(self, member: Any) -> int | None:
+        """The position of a name or a ZipInfo; None where the standard library is to read it."""
+        if self._reader is None or type(self).open is not ZipFile.open:
+            return None
+        if self.fp is None:
+            raise ValueError(_CLOSED)
+        if isinstance(member, zipfile.ZipInfo):
+            return self._positions.get(member)
+        if type(self).getinfo is ZipFile.getinfo:
+            position = self._find(member)
+            if position is not None:
+                return position
+        return self._positions.get(self.getinfo(member))
+
+    # ------------------------------------------------------------------------------------ reading
+
+    def _password(self, pwd: Any) -> bytes | None:
+        pwd = pwd or self.pwd
+        if pwd and not isinstance(pwd, bytes):
+            raise TypeError(f"pwd: expected bytes, got {type(pwd).__name__}")
+        return pwd or None
+
+    def read(self, name: Member, pwd: bytes | None = None) -> bytes:
+        """A member's bytes, verified.
+
+        Parameters
+        ----------
+        name : str or ZipInfo
+        pwd : bytes, optional
+            For an encrypted member; None: what `setpassword` set.
+
+        Raises
+        ------
+        KeyError
+            If there is no such member.
+        BadZipFile
+            If it is damaged.
+        """
+        position = self._locate(name)
+        if position is None:
+            return super().read(name, pwd)
+        reader: Any = self._reader
+        data: bytes = reader.data(position, self._password(pwd))
+        return data
+
+    def open(
+        self,
+        name: Member,
+        mode: Literal["r", "w"] = "r",
+        pwd: bytes | None = None,
+        *,
+        force_zip64: bool = False,
+    ) -> IO[bytes]:
+        """A member as a binary file object that can be read, and sought in.
+
+        What the headers say is checked now, the data when they are read. Members of up to 64 MiB
+        are inflated whole, at the first read.
+
+        Parameters
+        ----------
+        name : str or ZipInfo
+        mode : {'r', 'w'}, optional
+        pwd : bytes, optional
+            For an encrypted member; None: what `setpassword` set.
+        force_zip64 : bool, optional
+            For writing.
+
+        Returns
+        -------
+        io.BufferedReader
+            Not safe to share between threads; any number of them may be open.
+        """
+        position = self._locate(name) if mode == "r" else None
+        if position is None:
+            return super().open(name, mode, pwd, force_zip64=force_zip64)
+        reader: Any = self._reader
+        shown = name.filename if isinstance(name, zipfile.ZipInfo) else name
+        return _stream.MemberFile(reader, position, shown, self._password(pwd), self._leases)
+
+    def read_into(self, name: Member, out: Any, pwd: bytes | None = None) -> int:
+        """Read a member into the caller's memory.
+
+        Parameters
+        ----------
+        name : str or ZipInfo
+        out : bytes-like object
+            Writable, contiguous, and at least as long as the member; what is behind the member's
+            last byte stays as it is.
+        pwd : bytes, optional
+            For an encrypted member; None: what `setpassword` set.
+
+        Returns
+        -------
+        int
+            The member's size in bytes.
+
+        Raises
+        ------
+        ValueError
+            If `out` is too short; nothing is written then.
+        BadZipFile
+            If the member is damaged; what `out` holds is undefined then.
+
+        Examples
+        --------
+        >>> import io, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:
+        ...     archive.writestr("a.txt", "one")
+        >>> out = bytearray(5)
+        >>> fastzip.ZipFile(file).read_into("a.txt", out), out
+        (3, bytearray(b'one\\x00\\x00'))
+        """
+        view = memoryview(out).cast("B")
+        if view.readonly:
+            raise TypeError("out is read-only")
+        position = self._locate(name)
+        size = self._size(position) if position is not None else self._standard(name).file_size
+        if len(view) < size:
+            raise ValueError(f"out has {len(view):,} bytes, and the member {size:,}")
+        if position is None:
+            data = self.read(name, pwd)
+            view[: len(data)] = data
+            return len(data)
+        reader: Any = self._reader
+        reader.data_into(position, view[:size], self._password(pwd))
+        return size
+
+    def _standard(self, name: Member) -> zipfile.ZipInfo:
+        return name if isinstance(name, zipfile.ZipInfo) else self.getinfo(name)
+
+    def _size(self, position: int) -> int:
+        reader: Any = self._reader
+        size: int = reader.directory.row(position)[1]
+        return size
+
+    def read_many(
+        self, names: Iterable[Member], *, threads: int | None = None, pwd: bytes | None = None
+    ) -> list[memoryview]:
+        """Read many members at once.
+
+        They are inflated by native threads, without Python's lock, into one piece of memory, which
+        lives as long as any of them does.
+
+        Parameters
+        ----------
+        names : iterable of str or ZipInfo
+            A member may be named several times.
+        threads : int, optional
+            How many threads; None for the archive's ``threads``, or else `get_num_threads`.
+        pwd : bytes, optional
+            For encrypted members; None: what `setpassword` set.
+
+        Returns
+        -------
+        list of memoryview
+            Of bytes, 64-byte aligned and writable, in the order of `names`.
+
+        Raises
+        ------
+        KeyError
+            If there is no such member.
+        BadZipFile
+            If a member is damaged. The first one in the order of `names` is named; ``.failed``
+            lists ``(name, code)`` of all that failed.
+        """
+        members = list(names)
+        located = [self._locate(member) for member in members]
+        if any(position is None for position in located):
+            return [memoryview(bytearray(self.read(member, pwd))) for member in members]
+        positions = np.array(located, np.int64)
+        many = self._many(positions, threads, pwd)
+        many.raise_failure()
+        return many.views
+
+    def _many(self, positions: Any, threads: int | None, pwd: bytes | None) -> Many:
+        reader: Any = self._reader
+        return Many(reader, positions, self._resolve(threads), self._password(pwd))
+
+    def _resolve(self, threads: int | None) -> int:
+        return _threads.resolve(self._threads if threads is None else threads)
+
+    def testzip(self, *, progress: bool = False, threads: int | None = None) -> str | None:
+        """Read all members, and verify them.
+
+        Parameters
+        ----------
+        progress : bool, optional
+            Show a bar on standard error; needs tqdm.
+        threads : int, optional
+            How many threads; None for the archive's ``threads``, or else `get_num_threads`.
+
+        Returns
+        -------
+        str or None
+            The name of the first damaged member, or None if there is none.
+
+        Raises
+        ------
+        NotImplementedError, RuntimeError
+            If a member can't be read for another reason: its method, a password.
+        """
+        reader = self._reader
+        if reader is None or type(self).open is not ZipFile.open:
+            return super().testzip()
+        if self.fp is None:
+            raise ValueError(_CLOSED)
+        sizes = reader.index.rows["size"]
+        with _progress.bar(progress, "testing", int(sizes.sum(dtype=np.float64))) as advance:
+            for piece in pieces(sizes, self._resolve(threads)):
+                bad = self._test(np.arange(piece.start, piece.stop), threads)
+                if bad is not None:
+                    return bad
+                advance(int(sizes[piece].sum()))
+        return None
+
+    def _test(self, positions: Any, threads: int | None) -> str | None:
+        reader: Any = self._reader
+        failed: dict[int, Exception]
+        if len(positions) == 1 and self._size(int(positions[0])) > _stream.WHOLE:
+            try:
+                for _ in reader.pieces(int(positions[0]), self._password(None)):
+                    pass
+            except zipfile.BadZipFile as exc:
+                failed = {0: exc}
+            else:
+                return None
+        else:
+            failed = self._many(positions, threads, None).failed
+        for i in sorted(failed):
+            if not isinstance(failed[i], zipfile.BadZipFile):
+                raise failed[i]
+            name: str = reader.index.name(int(positions[i]))
+            return name
+        return None
+
+    # --------------------------------------------------------------------------------- extraction
+
+    def extract(
+        self,
+        member: Member,
+        path: str | os.PathLike[str] | None = None,
+        pwd: bytes | None = None,
+    ) -> str:
+        """Extract one member; see `extractall`. Returns the path of what was written."""
+        position = self._locate(member)
+        if position is None:
+            return super().extract(member, path, pwd)
+        extraction = self._extraction(path, pwd, 1, None)
+        place = extraction.add(position, self._shown(member, position))
+        extraction.flush()
+        return place
+
+    def extractall(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        members: Iterable[Member] | None = None,
+        pwd: bytes | None = None,
+        *,
+        progress: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        """Extract members to files.
+
+        Files are written under a temporary name and then renamed, so each is complete or not there.
+        Nothing is written outside of `path`: names lose leading slashes and ``..``, and links that
+        lead out are refused.
+
+        Parameters
+        ----------
+        path : path, optional
+            The folder; None: the current one.
+        members : iterable of str or ZipInfo, optional
+            None: all of them.
+        pwd : bytes, optional
+            For encrypted members; None: what `setpassword` set.
+        progress : bool, optional
+            Show a bar on standard error; needs tqdm.
+        threads : int, optional
+            How many threads; None for the archive's ``threads``, or else `get_num_threads`.
+
+        Raises
+        ------
+        KeyError
+            If there is no such member.
+        BadZipFile
+            If a member is damaged; those before it have been extracted.
+        OSError
+            If a file can't be written.
+        """
+        reader = self._reader
+        if reader is None or type(self).open is not ZipFile.open:
+            super().extractall(path, members, pwd)
+            return
+        jobs: list[tuple[Any, int | None]]
+        if members is None and "filelist" not in self.__dict__:
+            jobs = [(None, position) for position in range(len(reader.index))]
+        else:
+            wanted = self.namelist() if members is None else members
+            jobs = [(member, self._locate(member)) for member in wanted]
+        total = sum(self._size(position) for _, position in jobs if position is not None)
+        with _progress.bar(progress, "extracting", total) as advance:
+            extraction = self._extraction(path, pwd, threads, advance)
+            for member, position in jobs:
+                if position is None:  # a ZipInfo of somebody else's, or a folder that is implied
+                    extraction.flush()
+                    super().extract(member, path, pwd)
+                else:
+                    extraction.add(position, self._shown(member, position))
+            extraction.flush()
+
+    def _shown(self, member: Any, position: int) -> str:
+        """The name to extract a member as: callers may have changed that of its ZipInfo."""
+        info = member if isinstance(member, zipfile.ZipInfo) else self._infos.get(position)
+        if info is not None:
+            return info.filename
+        name: str = self._index().name(position)
+        return name.partition("\0")[0]
+
+    def _extraction(self, path: Any, pwd: Any, threads: int | None, advance: Any) -> Extraction:
+        reader: Any = self._reader
+        folder = os.getcwd() if path is None else os.fspath(path)
+        return Extraction(reader, folder, self._resolve(threads), self._password(pwd), advance)
+
+    # -------------------------------------------------------------------------- the object itself
+
+    def close(self) -> None:
+        """Close the archive. What was read stays valid, members that are open can still be read."""
+        super().close()
+        if self._reader is not None:
+            self._leases.end(self._reader.close)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """`zipfile.Path(archive)` makes the archive an instance of a class of its own, which knows
+        nothing of us: it becomes one of a class that is both."""
+        if name == "__class__" and not issubclass(value, ZipFile):
+            ours: Any = type(self)
+            value = _combined(value, ours)
+        super().__setattr__(name, value)
+
+
+@functools.cache
+def _combined(theirs: Any, ours: Any) -> type:
+    return type(theirs.__name__, (theirs, ours), {"__module__": theirs.__module__})
+
+
+class Path(zipfile.Path):
+    """`zipfile.Path`, which opens archives as `ZipFile`."""
+
+    def __init__(self, root: Any, at: str = "") -> None:
+        super().__init__(root if isinstance(root, zipfile.ZipFile) else ZipFile(root), at)

@@ -1,4 +1,4 @@
-"""`zipfile.ZipInfo` objects out of entries of the central directory, as the standard library makes them.
+"""`zipfile.ZipInfo` objects out of entries of the central directory, made by the standard library.
 
 The entries are handed to `zipfile` as a directory without an archive, so that every field is what
 this Python's own version of it says, and nothing of it is written twice.

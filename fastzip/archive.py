@@ -1,7 +1,7 @@
 """`ZipFile`: the reading side of `zipfile.ZipFile`, natively.
 
-`import fastzip as zipfile` works for programs that read. Writing is the standard library's, of whose
-class this is a subclass.
+`import fastzip as zipfile` works for programs that read. Writing is the standard library's, of
+whose class this is a subclass.
 """
 
 from __future__ import annotations

@@ -24,7 +24,14 @@ from fastzip._load import load
 from fastzip._npy import ArraySpec
 from fastzip._patch import patch_numpy, unpatch_numpy
 from fastzip._threads import get_num_threads, set_num_threads
-from fastzip.errors import BadZipFile, CRCError, LimitError, TruncatedError, UnsupportedError
+from fastzip.errors import (
+    BadZipFile,
+    CRCError,
+    LimitError,
+    PasswordError,
+    TruncatedError,
+    UnsupportedError,
+)
 from fastzip.npz import NpzFile
 
 __version__ = _version("fastzip-reader")
@@ -35,6 +42,7 @@ __all__ = [
     "CRCError",
     "LimitError",
     "NpzFile",
+    "PasswordError",
     "TruncatedError",
     "UnsupportedError",
     "__version__",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, errors
+from fastzip._methods import PIECE, Place, Refused, check_password, decode
 from fastzip._npy import (
     FRONT,
     HEADERS,
@@ -26,10 +27,14 @@ from fastzip._sources import Opened
 from fastzip.index import NO_LIMITS, Index, Limits
 
 ALIGN: Final = 64
-_LARGE: Final = 16 << 20
+LARGE: Final = 16 << 20
 """Bytes: of larger members the header is looked at before memory is taken for all of them."""
 OTHER_HEADER: Final = _core.STATUS_CODES.index("other_header")
+FOREIGN: Final = tuple(map(_core.STATUS_CODES.index, ("encrypted", "method")))
+"""The core says these of members that it doesn't decode, and _methods may."""
+_FRONT_PIECE: Final = 64 << 10
 _MEMORY: Final = _core.STATUS_CODES.index("memory")
+_INTERRUPTED: Final = _core.STATUS_CODES.index("interrupted")
 _SHORT_READ: Final = _core.STATUS_CODES.index("short_read")
 NO_HEADER: Final = Header(b"\0", ArraySpec(np.dtype("u1"), (), False), False, 0, 0)
 
@@ -37,9 +42,16 @@ NO_HEADER: Final = Header(b"\0", ArraySpec(np.dtype("u1"), (), False), False, 0,
 class Reader:
     """Reads single members. Safe to use from many threads at once."""
 
-    def __init__(self, opened: Opened, verify: bool = True, limits: Limits = NO_LIMITS) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        verify: bool = True,
+        limits: Limits = NO_LIMITS,
+        pwd: bytes | None = None,
+    ) -> None:
         self.opened = opened
         self.source = opened.source
+        self.pwd = check_password(pwd)
         self.verify = verify
         self.limits = limits.checked()
         self.index = Index(opened, self.limits)
@@ -53,12 +65,85 @@ class Reader:
         except MemoryError:
             return _MEMORY
 
-    def data(self, position: int) -> bytes:
-        """The member's bytes, verified."""
-        block: Any = self._read(position, 0)
-        if isinstance(block, int):
-            raise self.index.error(block, position)
-        return bytes(block)
+    def data(self, position: int, pwd: bytes | None = None) -> bytes:
+        """The member's bytes, verified. `pwd` goes before the reader's own."""
+        return bytes(self.block(position, pwd))
+
+    def block(self, position: int, pwd: bytes | None = None) -> Any:
+        """The same as memory, which isn't copied."""
+        block = self._read(position, 0)
+        return self.foreign(position, block, 0, pwd) if isinstance(block, int) else block
+
+    def pieces(
+        self, position: int, pwd: bytes | None = None, piece: int = PIECE
+    ) -> Iterator[bytes]:
+        """A member's bytes by any method, in pieces; verified when the last one has been taken."""
+        pwd = check_password(pwd) or self.pwd
+        found = _core.locate(self.source, self.directory, position)
+        if isinstance(found, int):
+            raise self.index.error(found, position)
+
+        def read(offset: int, n: int) -> bytes:
+            data = self.source.read(offset, n)
+            if isinstance(data, int):
+                raise self.index.error(data, position)
+            return data
+
+        try:
+            yield from decode(read, Place(*found), pwd, self.verify, piece)
+        except Refused as exc:
+            raise self.index.error(exc.code, position, exc.note) from exc.__cause__
+        except MemoryError as exc:
+            if isinstance(exc, errors.Located):
+                raise
+            raise self.index.error(_MEMORY, position) from None
+
+    def foreign(
+        self,
+        position: int,
+        status: int,
+        lead: int,
+        pwd: bytes | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """A member that the core refused with this status, in a block, from byte `lead` on.
+
+        What its method makes of few bytes has no tight bound, so memory is taken as they come.
+        `stop` is asked between the pieces; if it says so, the member is "interrupted"."""
+        if status not in FOREIGN:
+            raise self.index.error(status, position)
+        size = self.directory.row(position)[1]
+        room = min(size, LARGE)
+        at = lead
+        block: Any = None
+        try:
+            for data in self.pieces(position, pwd):
+                if stop():
+                    raise self.index.error(_INTERRUPTED, position)
+                if block is None:
+                    block = _core.Block(room, lead)
+                elif at + len(data) > lead + room:
+                    room = min(size, 2 * room)
+                    larger: Any = _core.Block(room, lead)
+                    memoryview(larger)[:at] = memoryview(block)[:at]
+                    block = larger
+                memoryview(block)[at : at + len(data)] = data
+                at += len(data)
+            return _core.Block(0, lead) if block is None else block
+        except MemoryError as exc:
+            if isinstance(exc, errors.Located):
+                raise
+            raise self.index.error(_MEMORY, position) from None
+
+    def is_foreign(self, position: int) -> bool:
+        """Is the member one that the core doesn't decode?"""
+        row = self.index.rows[position]
+        return row["method"] not in (0, 8) or bool(row["flags"] & 1)
+
+    def is_plain(self, position: int) -> bool:
+        """Do the member's bytes stand in the archive as they are?"""
+        row = self.index.rows[position]
+        return not row["method"] and not row["flags"] & 1
 
     def member(
         self,
@@ -72,12 +157,12 @@ class Reader:
         The array's memory is what the member was inflated into, header in front."""
         last = self._last  # mostly this member's header is the last one's
         lead = -len(last.raw) % ALIGN
-        block: Any = self._read(position, lead, _LARGE)
+        block: Any = self._read(position, lead, LARGE)
         if isinstance(block, int) and block == OTHER_HEADER:
             self.header(position, max_header_size)  # may it be read at all?
             block = self._read(position, lead)
         if isinstance(block, int):
-            raise self.index.error(block, position)
+            block = self.foreign(position, block, lead)
         raw, spec, plain, _, nbytes = last
         if plain and block.startswith(raw, lead) and lead + len(raw) + nbytes == block.nbytes:
             dtype = spec.dtype
@@ -151,8 +236,13 @@ class Reader:
         length = header_length(front)
         if length is not None and len(front) < length <= min(size, max_header_size + 12):
             front = self._front(position, length)
+        return self.header_in(front, position, max_header_size)
+
+    def header_in(self, data: Any, position: int, max_header_size: int) -> Header | None:
+        """The same, of a member whose first bytes these are."""
+        size = self.directory.row(position)[1]
         try:
-            header = self._header(front, front, size, max_header_size)
+            header = self._header(bytes(data[:12]), data, size, max_header_size)
             if header is not None:
                 check_payload(header, size, self.limits.strict)
         except ValueError as exc:
@@ -164,7 +254,14 @@ class Reader:
     def _front(self, position: int, n: int) -> bytes:
         front = _core.read_front(self.source, self.directory, position, n)
         if isinstance(front, int):
-            raise self.index.error(front, position)
+            if front not in FOREIGN:
+                raise self.index.error(front, position)
+            front = b""
+            for data in self.pieces(position, piece=_FRONT_PIECE):
+                front += data
+                if len(front) >= n:
+                    break
+            return front[:n]
         if len(front) < min(n, self.directory.row(position)[1]):
             return self.data(position)[:n]  # a stream that takes long to begin
         return front
@@ -186,11 +283,12 @@ class Reader:
         header = self.header(position, max_header_size)
         if header is None or not header.plain or not header.nbytes:
             return None
-        if self.directory.row(position)[2] != 0:
+        if not self.is_plain(position):
             name = self.index.name(position)
+            what = "deflated" if self.directory.row(position)[2] == 8 else "compressed or encrypted"
             raise errors.refusal(
                 "mmap_deflated",
-                f"{errors.place(self.index.where, name)}: a deflated member can't be mapped; write "
+                f"{errors.place(self.index.where, name)}: a {what} member can't be mapped; write "
                 "the archive with numpy.savez, or load it without mmap_mode [mmap_deflated]",
                 self.index.where,
                 name,

@@ -28,7 +28,7 @@ LAYERS = [
     {"_fetch"},
     {"_member"},
     {"index", "_codecs", "_threads"},
-    {"_sources", "_npy"},
+    {"_sources", "_npy", "_methods"},
     {"errors"},
     {"_core"},
 ]

@@ -34,7 +34,14 @@ from fastzip._npy import ArraySpec
 from fastzip._patch import patch_numpy, unpatch_numpy
 from fastzip._threads import get_num_threads, set_num_threads
 from fastzip.archive import Path, ZipFile
-from fastzip.errors import BadZipFile, CRCError, LimitError, TruncatedError, UnsupportedError
+from fastzip.errors import (
+    BadZipFile,
+    CRCError,
+    LimitError,
+    PasswordError,
+    TruncatedError,
+    UnsupportedError,
+)
 from fastzip.npz import NpzFile
 
 __version__ = _version("fastzip-reader")
@@ -51,6 +58,7 @@ __all__ = [
     "LimitError",
     "NpzFile",
     "Path",
+    "PasswordError",
     "TruncatedError",
     "UnsupportedError",
     "ZipFile",

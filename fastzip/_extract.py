@@ -1,9 +1,9 @@
 """Extraction: members to files, many at once, and none outside of the folder they belong in.
 
-Names are made harmless as `zipfile` does it: no leading slash, no "." and ".." components. Each file
-is written under a temporary name and then renamed, so it is complete or not there at all, and a link
-of that name is replaced, not followed. A folder that is a link is entered only if it leads to a
-place inside.
+Names are made harmless as `zipfile` does it: no leading slash, no "." and ".." components. Each
+file is written under a temporary name and then renamed, so it is complete or not there at all, and
+a link of that name is replaced, not followed. A folder that is a link is entered only if it leads
+to a place inside.
 """
 
 from __future__ import annotations

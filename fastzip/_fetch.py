@@ -3,11 +3,16 @@
 The native workers take members whose .npy header is, byte for byte, the first one's. What is left
 goes round again with the header of the first that is left, converted if its order or byte order
 differ.
+
+What the workers don't decode, members by other methods and encrypted ones, is decoded by Python
+threads that live as long as the call.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import threading
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -15,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, _threads, errors
-from fastzip._member import OTHER_HEADER, Reader
+from fastzip._member import FOREIGN, LARGE, OTHER_HEADER, Reader
 from fastzip._npy import Header, is_native, native
 from fastzip.index import Index
 
@@ -25,6 +30,9 @@ _WORTH_A_THREAD: Final = 65536
 """Bytes: waking a thread takes as long as inflating some of them."""
 _CONVERTED: Final = 8 << 20
 """Bytes that are held twice at a time while members are converted."""
+
+_INTERRUPTED: Final = _core.STATUS_CODES.index("interrupted")
+_MISSING: Final = Exception()
 
 Positions = npt.NDArray[np.int64]
 
@@ -117,7 +125,10 @@ class _Batch:
 
     def header(self, position: int) -> Header:
         """The header of a member that can be a row of a batch."""
-        header = self.reader.header(position, self.max_header_size)
+        return self.admit(self.reader.header(position, self.max_header_size), position)
+
+    def admit(self, header: Header | None, position: int) -> Header:
+        """This header, if its member can be a row."""
         if header is None:
             raise self.refusal(
                 position, "not an array, so it can't be a row of a batch", "no_array"
@@ -236,13 +247,20 @@ class _Batch:
         statuses = self.native(header, jobs, jobs, out)
         if not statuses.any():
             return np.empty(0, np.int64)
-        return self.sort_out(statuses, np.arange(len(statuses)) if jobs is None else jobs)
+        jobs = np.arange(len(statuses)) if jobs is None else jobs
+        return self.sort_out(statuses, jobs, out)
 
-    def sort_out(self, statuses: npt.NDArray[np.int32], jobs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Note the failures; the jobs whose member has another header."""
+    def sort_out(
+        self, statuses: npt.NDArray[np.int32], jobs: npt.NDArray[Any], out: npt.NDArray[Any]
+    ) -> npt.NDArray[Any]:
+        """Note the failures, and decode what the core doesn't; the jobs whose member has another
+        header."""
         index = self.reader.index
+        foreign = np.isin(statuses, FOREIGN)
+        if foreign.any():
+            self.foreign(jobs[foreign], out)
         for k in np.flatnonzero(statuses):
-            if statuses[k] != OTHER_HEADER:
+            if statuses[k] != OTHER_HEADER and not foreign[k]:
                 job = int(jobs[k])
                 self.failed[job] = index.error(int(statuses[k]), int(self.positions[job]))
         other: npt.NDArray[Any] = jobs[statuses == OTHER_HEADER]
@@ -263,8 +281,65 @@ class _Batch:
             statuses = self.native(header, part, None, raw)
             done = statuses == 0
             out[part[done]] = raw.transpose(0, *axes)[done]
-            others.append(self.sort_out(statuses, part))
+            others.append(self.sort_out(statuses, part, out))
         return np.concatenate(others)
+
+    def foreign(self, jobs: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        """Decode these members by Python code, in threads that end before this returns: most of the
+        work is done without the interpreter's lock."""
+        size = sum(self.reader.directory.row(int(self.positions[job]))[1] for job in jobs)
+        threads = min(self.threads, len(jobs), max(1, size // _WORTH_A_THREAD))
+        results: dict[int, Exception | None] = {}
+        turns = itertools.count()  # its next() is atomic
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.is_set() and (turn := next(turns)) < len(jobs):
+                job = int(jobs[turn])
+                try:
+                    self.decode(job, out, stop)
+                    results[job] = None
+                except Exception as exc:
+                    results[job] = exc
+                    if not isinstance(exc, errors.Located):
+                        stop.set()  # no member's failure, but a bug or a handler's
+
+        workers = [threading.Thread(target=work, daemon=True) for _ in range(threads - 1)]
+        try:
+            for worker in workers:
+                try:
+                    worker.start()
+                except RuntimeError:  # the system has no more: fewer do as well
+                    break
+            work()
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            _join(workers)
+        for exc in results.values():
+            if exc is not None and not isinstance(exc, errors.Located):
+                raise exc
+        for job in map(int, jobs):
+            # A handler that forked left its child without the threads.
+            exc = results.get(job, _MISSING)
+            if exc is _MISSING:
+                exc = self.reader.index.error(_INTERRUPTED, int(self.positions[job]))
+            if exc is not None:
+                self.note(job, exc)
+
+    def decode(self, job: int, out: npt.NDArray[Any], stop: threading.Event) -> None:
+        """Put a member that the core doesn't decode into its row."""
+        position = int(self.positions[job])
+        block = self.reader.foreign(position, FOREIGN[0], 0, stop=stop.is_set)
+        view = memoryview(block)
+        header = self.reader.header_in(view, position, self.max_header_size)
+        header = self.admit(header, position)
+        self.check(header, job, out.shape[1:], out.dtype)
+        if out.dtype.itemsize and not stop.is_set():
+            spec = header.spec
+            order: Any = "F" if spec.fortran_order else "C"
+            out[job] = np.ndarray(spec.shape, spec.dtype, view, header.offset, None, order)
 
     def one_by_one(self, jobs: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         """What no common header serves, such as members with bytes behind the array."""
@@ -289,6 +364,20 @@ class _Batch:
         first.failed = list(zip(keys, codes, strict=True))
         failure: Exception = first
         return failure
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    """Wait until these have ended, as far as they were started, whatever signals' handlers raise
+    meanwhile; raise it then."""
+    raised: BaseException | None = None
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join()
+            except BaseException as exc:
+                raised = exc
+    if raised is not None:
+        raise raised
 
 
 def _as_bytes(out: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -366,6 +455,10 @@ def fetch(reader: Reader, keys: Any, out: Any, threads: int | None, max_header_s
     header = batch.first_header()
     dtype = native(header.own_spec.dtype)
     shape = (len(batch.positions), *header.spec.shape)
+    first = int(batch.positions[batch.first])
+    if header.nbytes > LARGE and reader.is_foreign(first):
+        for _ in reader.pieces(first):  # does it hold what it says, before memory is taken?
+            pass
     if out is None or batch.failed:  # the first member is wrong: `out` stays as it is
         try:
             array = new_batch(shape, dtype)
@@ -388,7 +481,7 @@ def _fetch_nothing(batch: _Batch, out: Any) -> Any:
         try:
             spec = batch.header(0).own_spec
             shape, dtype = spec.shape, native(spec.dtype)
-        except (ValueError, errors.BadZipFile, NotImplementedError):
+        except (ValueError, errors.BadZipFile, NotImplementedError, errors.PasswordError):
             pass  # the first member is no array: nothing is known
     if out is None:
         return np.empty((0, *shape), dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib import npyio
 
 from fastzip import errors
+from fastzip._methods import check_password
 from fastzip._npy import (
     MAGIC,
     BadNpyError,
@@ -104,6 +105,7 @@ def load(
     max_members: int | None = None,
     max_total_size: int | None = None,
     max_member_size: int | None = None,
+    pwd: bytes | None = None,
 ) -> Any:
     """Load an .npz archive; or an .npy or pickle file, as `numpy.load` does.
 
@@ -116,11 +118,11 @@ def load(
     mmap_mode : {None, 'r+', 'r', 'w+', 'c'}, optional
         For .npy files, as in NumPy. For archives, ``'r'`` and ``'c'`` map stored arrays: a view of
         the file, read-only or copy-on-write, without a copy, so a part of a large array costs only
-        what is touched. Deflated arrays raise then. The data may begin at any byte, so the view may
-        be unaligned (``flags.aligned``), which costs some speed. A view's CRC is not verified, and
-        if the file is cut short while it is mapped, touching what is gone kills the process: map
-        only files that nobody truncates. The other two modes have no effect on archives, as in
-        NumPy.
+        what is touched. Compressed or encrypted arrays raise then. The data may begin at any byte,
+        so the view may be unaligned (``flags.aligned``), which costs some speed. A view's CRC is
+        not verified, and if the file is cut short while it is mapped, touching what is gone kills
+        the process: map only files that nobody truncates. The other two modes have no effect on
+        archives, as in NumPy.
     allow_pickle, fix_imports, encoding, max_header_size
         As in `numpy.load`.
     threads : int, optional
@@ -140,6 +142,8 @@ def load(
     max_member_size : int, optional
         Refuse to read members of more bytes, uncompressed. The other members stay readable. For an
         .npy file both sizes bound the array's data.
+    pwd : bytes, optional
+        The password of encrypted members, as bytes, as in `zipfile`.
 
     Returns
     -------
@@ -152,6 +156,8 @@ def load(
         If the archive's directory is damaged or has two meanings. ``.code`` tells which.
     LimitError
         If it is larger than the limits allow; this is a ValueError.
+    TypeError
+        If the password is text.
     OSError
         If the file can't be opened or read.
     EOFError
@@ -174,6 +180,7 @@ def load(
     """
     if encoding not in ("ASCII", "latin1", "bytes"):
         raise ValueError("encoding must be 'ASCII', 'latin1', or 'bytes'")
+    check_password(pwd)
     is_file = hasattr(file, "read") and not in_memory(file)
     opened, checked = None if is_file else open_any(file), None
     try:
@@ -194,6 +201,7 @@ def load(
                 max_total_size=max_total_size,
                 max_member_size=max_member_size,
                 mmap_mode=mmap_mode,
+                pwd=pwd,
             )
             opened = None  # the archive's own now
             return npz

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core
-from fastzip._member import NOT_NATIVE, Reader
+from fastzip._member import FOREIGN, Reader
 
 MOST_BYTES: Final = 16 << 20
 MOST_MEMBERS: Final = 1024
@@ -69,7 +69,7 @@ class Many:
     def _other(self, i: int, position: int, pwd: bytes | None) -> None:
         """A member that the native workers didn't read."""
         status = int(self.statuses[i])
-        if status not in NOT_NATIVE:
+        if status not in FOREIGN:
             self.failed[i] = self.reader.index.error(status, position)
             return
         try:

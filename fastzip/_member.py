@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, errors
+from fastzip._methods import PIECE, Place, Refused, check_password, decode
 from fastzip._npy import (
     FRONT,
     HEADERS,
@@ -27,28 +27,31 @@ from fastzip._sources import Opened
 from fastzip.index import NO_LIMITS, Index, Limits
 
 ALIGN: Final = 64
-_LARGE: Final = 16 << 20
+LARGE: Final = 16 << 20
 """Bytes: of larger members the header is looked at before memory is taken for all of them."""
 OTHER_HEADER: Final = _core.STATUS_CODES.index("other_header")
+FOREIGN: Final = tuple(map(_core.STATUS_CODES.index, ("encrypted", "method")))
+"""The core says these of members that it doesn't decode, and _methods may."""
+_FRONT_PIECE: Final = 64 << 10
 _MEMORY: Final = _core.STATUS_CODES.index("memory")
+_INTERRUPTED: Final = _core.STATUS_CODES.index("interrupted")
 _SHORT_READ: Final = _core.STATUS_CODES.index("short_read")
-_DEFLATE: Final = _core.STATUS_CODES.index("deflate")
-_TRUNCATED: Final = _core.STATUS_CODES.index("truncated_stream")
-_TOO_SHORT: Final = _core.STATUS_CODES.index("too_short_stream")
-_TOO_LONG: Final = _core.STATUS_CODES.index("too_long")
-_TRAILING: Final = _core.STATUS_CODES.index("trailing_data")
-_CRC: Final = _core.STATUS_CODES.index("crc")
-_PIECE: Final = 1 << 20
-NOT_NATIVE: Final[set[int]] = set()
 NO_HEADER: Final = Header(b"\0", ArraySpec(np.dtype("u1"), (), False), False, 0, 0)
 
 
 class Reader:
     """Reads single members. Safe to use from many threads at once."""
 
-    def __init__(self, opened: Opened, verify: bool = True, limits: Limits = NO_LIMITS) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        verify: bool = True,
+        limits: Limits = NO_LIMITS,
+        pwd: bytes | None = None,
+    ) -> None:
         self.opened = opened
         self.source = opened.source
+        self.pwd = check_password(pwd)
         self.verify = verify
         self.limits = limits.checked()
         self.index = Index(opened, self.limits)
@@ -63,8 +66,12 @@ class Reader:
             return _MEMORY
 
     def check(self, position: int, pwd: bytes | None = None) -> None:
-        """Raise what is wrong with the member, as far as its headers tell."""
-        self.data_offset(position)
+        """Raise what is wrong with the member, as far as its headers tell, or with the password."""
+        found = _core.locate(self.source, self.directory, position)
+        if isinstance(found, int):
+            raise self.index.error(found, position)
+        if self.is_foreign(position):
+            next(self.pieces(position, pwd, _FRONT_PIECE), None)
 
     def data_into(self, position: int, out: Any, pwd: bytes | None = None) -> None:
         """The member's bytes, verified, into memory of just that size."""
@@ -72,69 +79,96 @@ class Reader:
             self.data(position, pwd)
             return
         status = np.empty(1, np.int32)
-        rows = np.frombuffer(out, np.uint8).reshape(1, -1)
-        _core.fetch(
-            self.source,
-            self.directory,
-            np.array([position]),
-            None,
-            rows,
-            b"",
-            1,
-            self.verify,
-            status,
-        )
-        if status[0]:
+        row = np.frombuffer(out, np.uint8).reshape(1, -1)
+        where = np.array([position], np.int64)
+        _core.fetch(self.source, self.directory, where, None, row, b"", 1, self.verify, status)
+        if status[0] in FOREIGN:
+            at = 0
+            for piece in self.pieces(position, pwd):
+                out[at : at + len(piece)] = piece
+                at += len(piece)
+        elif status[0]:
             raise self.index.error(int(status[0]), position)
 
-    def pieces(self, position: int, pwd: bytes | None = None) -> Iterator[bytes]:
-        """The member's bytes piece by piece, for members that are too large to be held at once.
-
-        The last piece comes when the whole has been verified."""
-        where = self.data_offset(position)
-        row = self.index.rows[position]
-        size, left, method = int(row["size"]), int(row["compressed_size"]), int(row["method"])
-        engine = zlib.decompressobj(-15) if method else None
-        crc, made, waiting = 0, 0, b""
-        while True:
-            if engine is None or not engine.unconsumed_tail:
-                n = min(left, _PIECE)
-                raw = self.index.read(where, n)
-                where += n
-                left -= n
-            else:
-                raw = engine.unconsumed_tail
-            try:
-                piece = raw if engine is None else engine.decompress(raw, _PIECE)
-            except zlib.error:
-                raise self.index.error(_DEFLATE, position) from None
-            made += len(piece)
-            if made > size:
-                raise self.index.error(_TOO_LONG, position)
-            if self.verify:
-                crc = zlib.crc32(piece, crc)
-            if waiting and piece:
-                yield waiting
-            waiting = piece or waiting
-            ended = not left if engine is None else engine.eof
-            if ended or (not left and not piece):
-                break
-        if engine is not None and (engine.unused_data or left):
-            raise self.index.error(_TRAILING, position)
-        if not ended:
-            raise self.index.error(_TRUNCATED, position)
-        if made < size:
-            raise self.index.error(_TOO_SHORT, position)
-        if self.verify and crc != int(row["crc"]):
-            raise self.index.error(_CRC, position)
-        yield waiting
-
     def data(self, position: int, pwd: bytes | None = None) -> bytes:
-        """The member's bytes, verified."""
-        block: Any = self._read(position, 0)
-        if isinstance(block, int):
-            raise self.index.error(block, position)
-        return bytes(block)
+        """The member's bytes, verified. `pwd` goes before the reader's own."""
+        return bytes(self.block(position, pwd))
+
+    def block(self, position: int, pwd: bytes | None = None) -> Any:
+        """The same as memory, which isn't copied."""
+        block = self._read(position, 0)
+        return self.foreign(position, block, 0, pwd) if isinstance(block, int) else block
+
+    def pieces(
+        self, position: int, pwd: bytes | None = None, piece: int = PIECE
+    ) -> Iterator[bytes]:
+        """A member's bytes by any method, in pieces; verified when the last one has been taken."""
+        pwd = check_password(pwd) or self.pwd
+        found = _core.locate(self.source, self.directory, position)
+        if isinstance(found, int):
+            raise self.index.error(found, position)
+
+        def read(offset: int, n: int) -> bytes:
+            data = self.source.read(offset, n)
+            if isinstance(data, int):
+                raise self.index.error(data, position)
+            return data
+
+        try:
+            yield from decode(read, Place(*found), pwd, self.verify, piece)
+        except Refused as exc:
+            raise self.index.error(exc.code, position, exc.note) from exc.__cause__
+        except MemoryError as exc:
+            if isinstance(exc, errors.Located):
+                raise
+            raise self.index.error(_MEMORY, position) from None
+
+    def foreign(
+        self,
+        position: int,
+        status: int,
+        lead: int,
+        pwd: bytes | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """A member that the core refused with this status, in a block, from byte `lead` on.
+
+        What its method makes of few bytes has no tight bound, so memory is taken as they come.
+        `stop` is asked between the pieces; if it says so, the member is "interrupted"."""
+        if status not in FOREIGN:
+            raise self.index.error(status, position)
+        size = self.directory.row(position)[1]
+        room = min(size, LARGE)
+        at = lead
+        block: Any = None
+        try:
+            for data in self.pieces(position, pwd):
+                if stop():
+                    raise self.index.error(_INTERRUPTED, position)
+                if block is None:
+                    block = _core.Block(room, lead)
+                elif at + len(data) > lead + room:
+                    room = min(size, 2 * room)
+                    larger: Any = _core.Block(room, lead)
+                    memoryview(larger)[:at] = memoryview(block)[:at]
+                    block = larger
+                memoryview(block)[at : at + len(data)] = data
+                at += len(data)
+            return _core.Block(0, lead) if block is None else block
+        except MemoryError as exc:
+            if isinstance(exc, errors.Located):
+                raise
+            raise self.index.error(_MEMORY, position) from None
+
+    def is_foreign(self, position: int) -> bool:
+        """Is the member one that the core doesn't decode?"""
+        row = self.index.rows[position]
+        return row["method"] not in (0, 8) or bool(row["flags"] & 1)
+
+    def is_plain(self, position: int) -> bool:
+        """Do the member's bytes stand in the archive as they are?"""
+        row = self.index.rows[position]
+        return not row["method"] and not row["flags"] & 1
 
     def member(
         self,
@@ -148,12 +182,12 @@ class Reader:
         The array's memory is what the member was inflated into, header in front."""
         last = self._last  # mostly this member's header is the last one's
         lead = -len(last.raw) % ALIGN
-        block: Any = self._read(position, lead, _LARGE)
+        block: Any = self._read(position, lead, LARGE)
         if isinstance(block, int) and block == OTHER_HEADER:
             self.header(position, max_header_size)  # may it be read at all?
             block = self._read(position, lead)
         if isinstance(block, int):
-            raise self.index.error(block, position)
+            block = self.foreign(position, block, lead)
         raw, spec, plain, _, nbytes = last
         if plain and block.startswith(raw, lead) and lead + len(raw) + nbytes == block.nbytes:
             dtype = spec.dtype
@@ -227,8 +261,13 @@ class Reader:
         length = header_length(front)
         if length is not None and len(front) < length <= min(size, max_header_size + 12):
             front = self._front(position, length)
+        return self.header_in(front, position, max_header_size)
+
+    def header_in(self, data: Any, position: int, max_header_size: int) -> Header | None:
+        """The same, of a member whose first bytes these are."""
+        size = self.directory.row(position)[1]
         try:
-            header = self._header(front, front, size, max_header_size)
+            header = self._header(bytes(data[:12]), data, size, max_header_size)
             if header is not None:
                 check_payload(header, size, self.limits.strict)
         except ValueError as exc:
@@ -240,7 +279,14 @@ class Reader:
     def _front(self, position: int, n: int) -> bytes:
         front = _core.read_front(self.source, self.directory, position, n)
         if isinstance(front, int):
-            raise self.index.error(front, position)
+            if front not in FOREIGN:
+                raise self.index.error(front, position)
+            front = b""
+            for data in self.pieces(position, piece=_FRONT_PIECE):
+                front += data
+                if len(front) >= n:
+                    break
+            return front[:n]
         if len(front) < min(n, self.directory.row(position)[1]):
             return self.data(position)[:n]  # a stream that takes long to begin
         return front
@@ -262,11 +308,12 @@ class Reader:
         header = self.header(position, max_header_size)
         if header is None or not header.plain or not header.nbytes:
             return None
-        if self.directory.row(position)[2] != 0:
+        if not self.is_plain(position):
             name = self.index.name(position)
+            what = "deflated" if self.directory.row(position)[2] == 8 else "compressed or encrypted"
             raise errors.refusal(
                 "mmap_deflated",
-                f"{errors.place(self.index.where, name)}: a deflated member can't be mapped; write "
+                f"{errors.place(self.index.where, name)}: a {what} member can't be mapped; write "
                 "the archive with numpy.savez, or load it without mmap_mode [mmap_deflated]",
                 self.index.where,
                 name,

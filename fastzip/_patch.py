@@ -50,8 +50,7 @@ def patch_numpy() -> _Patched:
 
     Archives are then opened as `fastzip.NpzFile`, and with them whatever calls ``np.load`` by that
     name is faster, such as `scipy.sparse.load_npz`. Names bound before, by ``from numpy import
-    load``, stay NumPy's own. Members that NumPy reads and fastzip doesn't (bzip2, LZMA) raise
-    `UnsupportedError`.
+    load``, stay NumPy's own. Every compression method that NumPy reads is read.
 
     Returns
     -------

@@ -110,6 +110,8 @@ class _Pieces(_Raw):
                 return 0
             self._piece = memoryview(piece)
             self._decoded += len(piece)
+            if self._decoded >= self._size:  # verified now, for who reads no further than this
+                next(self._pieces, None)
         data = self._piece[len(self._piece) - (self._decoded - self._at) :][: len(view)]
         view[: len(data)] = data
         self._at += len(data)
@@ -147,6 +149,8 @@ class MemberFile(io.BufferedReader):
     """A member as a file object: what `ZipFile.open` returns.
 
     What the member's headers say is checked at once, its data when they are read."""
+
+    MIN_READ_SIZE = 4096  # zipfile.ZipExtFile has one, and programs ask for it
 
     def __init__(
         self,

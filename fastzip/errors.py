@@ -32,6 +32,7 @@ __all__ = [
     "BadZipFile",
     "CRCError",
     "LimitError",
+    "PasswordError",
     "TruncatedError",
     "UnsupportedError",
 ]
@@ -62,6 +63,10 @@ class TruncatedError(BadZipFile):
 
 class UnsupportedError(Located, NotImplementedError):
     """The member uses a part of the ZIP format that fastzip doesn't read."""
+
+
+class PasswordError(Located, RuntimeError):
+    """The member is encrypted, and the password is missing or wrong."""
 
 
 class LimitError(Located, ValueError):
@@ -129,9 +134,12 @@ TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
     "max_member_size": (LimitError, "the member's size is above max_member_size"),
     "name_nul": (_BAD, "the name holds a NUL byte"),
     "name_utf8": (_BAD, "the name is said to be UTF-8 and isn't"),
-    "encrypted": (UnsupportedError, "the member is encrypted"),
+    "encrypted": (
+        UnsupportedError,
+        "the member is encrypted in a way that isn't read (strong encryption, or masked headers)",
+    ),
     "flags": (UnsupportedError, "the member uses reserved flags or patch data"),
-    "method": (UnsupportedError, "the member's compression method is neither stored nor deflate"),
+    "method": (UnsupportedError, "the member's compression method isn't read"),
     "overlap": (_BAD, "the member reaches into the next one, or into the directory"),
     "lfh_magic": (_BAD, "no local header where the directory says it is"),
     "lfh_name": (_BAD, "the local header has another name than the directory"),
@@ -140,12 +148,12 @@ TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
     "lfh_sizes": (_BAD, "the local header has other sizes or another CRC than the directory"),
     "descriptor": (_BAD, "the data descriptor doesn't repeat the directory's sizes and CRC"),
     "stored_size": (_BAD, "a stored member's two sizes differ"),
-    "impossible_size": (_BAD, "no deflate stream of that length can hold so many bytes"),
+    "impossible_size": (_BAD, "no compressed stream of that length can hold so many bytes"),
     "deflate": (_BAD, "the deflate stream is invalid"),
-    "truncated_stream": (TruncatedError, "the deflate stream doesn't end within its data"),
+    "truncated_stream": (TruncatedError, "the compressed stream doesn't end within its data"),
     "too_long": (_BAD, "the member holds more bytes than the directory says"),
     "too_short_stream": (TruncatedError, "the member holds fewer bytes than the directory says"),
-    "trailing_data": (_BAD, "the deflate stream ends before its data do"),
+    "trailing_data": (_BAD, "the compressed stream ends before its data do"),
     "crc": (CRCError, "the bytes don't have the CRC-32 that the directory states"),
     "directory_with_data": (_BAD, "a directory entry holds data"),
     "gap": (_BAD, "there are bytes behind the member that are nobody's; strict=True refuses them"),
@@ -168,7 +176,17 @@ OTHERS: Final[dict[str, tuple[type[Exception], str]]] = {
     "dtype": (_ArrayError, "an array of this dtype can't be a row of a batch"),
     "shape": (_ArrayError, "members of this shape make no batch"),
     "unlike": (_ArrayError, "the members of a batch differ in dtype or shape"),
-    "mmap_deflated": (_ArrayError, "mmap_mode needs stored members, and this one is deflated"),
+    "mmap_deflated": (
+        _ArrayError,
+        "mmap_mode needs stored members, and this one is compressed or encrypted",
+    ),
+    "stream": (_BAD, "the compressed stream is invalid"),
+    "window": (UnsupportedError, "decoding the member takes more memory than is allowed"),
+    "package": (UnsupportedError, "decoding the member takes what isn't installed"),
+    "password": (PasswordError, "the member is encrypted, and a password is required; see pwd="),
+    "wrong_password": (PasswordError, "the password is wrong"),
+    "aes_extra": (_BAD, "the member's AES extra field is malformed, or missing"),
+    "authentication": (_BAD, "the encrypted bytes aren't those that were written"),
     "stale": (_BAD, "the file has changed since the archive was pickled, or while it was opened"),
 }
 
@@ -202,27 +220,32 @@ def refusal(
     return locate(kind(text), code, path, member, offset)
 
 
-def code_of(status: int) -> str:
+def code_of(status: int | str) -> str:
     """The reason code of a native status; ``"EIO"`` and the like for failed I/O."""
+    if isinstance(status, str):
+        return status
     return errno.errorcode.get(-status, str(status)) if status < 0 else _core.STATUS_CODES[status]
 
 
 def error(
-    status: int,
+    status: int | str,
     path: str | None,
     member: str | None = None,
     offset: int | None = None,
     stale: bool = False,
+    detail: str = "",
 ) -> Exception:
-    """The exception for a native status: the only place where one is made."""
+    """The exception for a native status, or for a code that decoding a member gave: the only place
+    where one is made."""
     code = code_of(status)
     where = place(path, member)
-    note = "; the file has changed since it was opened" if stale else ""
+    note = f": {detail}" if detail else ""
+    note += "; the file has changed since it was opened" if stale else ""
     exc: Exception
-    if status < 0:
+    if isinstance(status, int) and status < 0:
         exc = _ReadError(-status, f"{os.strerror(-status)} while reading {where}{note}", path)
     else:
-        kind, text = TABLE[code]
+        kind, text = TABLE.get(code) or OTHERS[code]
         at = "" if offset is None else f", at byte {offset:,}"
         exc = kind(f"{where}: {text}{note} [{code}{at}]")
     located: Exception = locate(exc, code, path, member, offset, stale)

@@ -233,8 +233,8 @@ class Index:
         changed: Exception = errors.refusal("stale", text, self.where)
         return changed
 
-    def error(self, status: int, position: int) -> Exception:
-        """The exception for a status that reading this member gave."""
+    def error(self, status: int | str, position: int, detail: str = "") -> Exception:
+        """The exception for a status, or a reason code, that reading this member gave."""
         offset = self.directory.row(position)[0]
         stale = self._opened.changed()
-        return errors.error(status, self.where, self.name(position), offset, stale)
+        return errors.error(status, self.where, self.name(position), offset, stale, detail)

@@ -82,6 +82,8 @@ class NpzFile(npyio.NpzFile):
         As for `fastzip.load`.
     mmap_mode : {None, 'r', 'c'}, optional
         As for `fastzip.load`; an attribute as well.
+    pwd : bytes, optional
+        As for `fastzip.load`. Pickling the archive carries it, in plain text.
 
     Attributes
     ----------
@@ -97,7 +99,8 @@ class NpzFile(npyio.NpzFile):
     Notes
     -----
     Safe to use from many threads at once, and after a fork. Pickling an archive that was opened by
-    path carries the path; it is opened again, and must not have changed, where it is unpickled.
+    path carries the path, and the password if there is one; it is opened again, and must not have
+    changed, where it is unpickled.
 
     Examples
     --------
@@ -133,6 +136,7 @@ class NpzFile(npyio.NpzFile):
         max_total_size: int | None = None,
         max_member_size: int | None = None,
         mmap_mode: str | None = None,
+        pwd: bytes | None = None,
     ) -> None:
         limits = NO_LIMITS
         if strict or not max_members is max_total_size is max_member_size is None:
@@ -143,7 +147,7 @@ class NpzFile(npyio.NpzFile):
         self._opened = opened
         self._own = fid if own_fid else None
         try:
-            self._reader = Reader(opened, verify, limits)
+            self._reader = Reader(opened, verify, limits, pwd)
         except BaseException:
             self.close()
             raise
@@ -171,6 +175,8 @@ class NpzFile(npyio.NpzFile):
             return None
         if self._zip is None:
             self._zip = zipfile.ZipFile(io.BufferedReader(SourceFile(self._live())))
+            if self._reader.pwd is not None:
+                self._zip.setpassword(self._reader.pwd)
         return self._zip
 
     @property
@@ -322,7 +328,8 @@ class NpzFile(npyio.NpzFile):
         """Read many members of one shape and dtype into one array.
 
         The members are inflated by native threads, each straight into its row, without Python's
-        lock.
+        lock. Members by other methods than stored and deflate, and encrypted ones, are decoded by
+        as many threads of Python's, and copied into their rows.
 
         Parameters
         ----------
@@ -377,14 +384,14 @@ class NpzFile(npyio.NpzFile):
         """Open an archive that is a member of this one.
 
         A stored one is read where it lies, through this archive's file and without a copy; a
-        deflated one is inflated into memory, once.
+        compressed or encrypted one is decoded into memory, once.
 
         Parameters
         ----------
         key : str
             The name of an .npz or .zip inside this archive. ``npz[key]`` gives its bytes.
         max_size : int, optional
-            Refuse to inflate one of more bytes.
+            Refuse to decode one of more bytes.
 
         Returns
         -------
@@ -397,7 +404,7 @@ class NpzFile(npyio.NpzFile):
         KeyError
             If there is no such member.
         LimitError
-            If it is deflated, and larger than `max_size` or ``max_member_size``.
+            If it is compressed, and larger than `max_size` or ``max_member_size``.
         BadZipFile
             If it is no archive, or damaged. The CRC of a stored one as a whole isn't verified;
             those of its members are, when they are read.
@@ -415,8 +422,8 @@ class NpzFile(npyio.NpzFile):
         opened, position = self._live(), self._position(key)
         index = self._reader.index
         name = index.name(position)
-        _, size, method = self._reader.directory.row(position)
-        if method == 0:
+        size = self._reader.directory.row(position)[1]
+        if self._reader.is_plain(position):
             inner = opened.part(self._reader.data_offset(position), size, name)
         else:
             if size > max_size:
@@ -441,6 +448,7 @@ class NpzFile(npyio.NpzFile):
             "threads": self.threads,
             "verify": self._reader.verify,
             "mmap_mode": self.mmap_mode,
+            "pwd": self._reader.pwd,
             **self._reader.limits._asdict(),
         }
 

@@ -2,8 +2,8 @@
 """The boundary between Python and the native core: buffers and integers in, a status out.
 
 Imports nothing of fastzip. The interpreter lock is released in Directory.__cinit__ and build_table,
-Source.read, inflate, read_member, read_front, data_offset and run; nothing inside those blocks touches Python, but
-for poll_signals, which takes the lock on the caller's thread.
+Source.read, inflate, crc32, ZipCrypto, read_member, read_front, find_one and run; nothing inside those
+blocks touches Python, but for poll_signals, which takes the lock on the caller's thread.
 """
 import os
 import threading
@@ -19,6 +19,7 @@ from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64
 from libc.stdlib cimport qsort
 from libc.string cimport memchr, memcpy, memset
 from batch cimport *
+from crypt cimport *
 from directory cimport *
 from inflate cimport *
 from source cimport *
@@ -135,6 +136,7 @@ cdef int run(pool_work work, void *arg, size_t groups, unsigned threads) except 
     return failed if failed == POOL_NO_MEMORY else 0
 
 
+make_cipher_table()
 pool_init_scratch(make_scratch, destroy_scratch)
 if arena_init() or pool_init():
     raise MemoryError("no memory for the fork handlers")
@@ -201,9 +203,30 @@ def inflate(const uint8_t[::1] data not None, size_t size):
     return out if j.status == OK else int(j.status)
 
 
-def crc32(const uint8_t[::1] data not None):
-    """CRC-32 as ZIP uses it (APPNOTE 4.4.7)."""
-    return engines.crc(0, &data[0], <size_t>data.shape[0]) if data.shape[0] else 0
+def crc32(const uint8_t[::1] data not None, uint32_t start=0):
+    """CRC-32 as ZIP uses it (APPNOTE 4.4.7), continued from `start`."""
+    if data.shape[0]:
+        with nogil:
+            start = engines.crc(start, &data[0], <size_t>data.shape[0])
+    return start
+
+
+@cython.final
+cdef class ZipCrypto:
+    """Traditional encryption (APPNOTE 6.1) with this password, from a member's first byte on."""
+    cdef Keys keys
+
+    def __cinit__(self, const uint8_t[::1] password not None):
+        cdef Py_ssize_t i
+        begin(&self.keys)
+        for i in range(password.shape[0]):
+            stir(&self.keys, password[i])
+
+    def decrypt(self, uint8_t[::1] data not None):
+        """Decrypt the member's next bytes, where they are."""
+        if data.shape[0]:
+            with nogil:
+                decrypt(&self.keys, &data[0], <size_t>data.shape[0])
 
 # ------------------------------------------------------------------------------------------ memory
 
@@ -813,33 +836,59 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
     return out[:got] if status == OK else int(status)
 
 
-def data_offset(Source source not None, Directory directory not None, int64_t position):
-    """(status, where in the source the member's data begin). The row says how many there are."""
+cdef tuple find_one(Source source, Directory directory, int64_t position, bint foreign):
+    """(status, where in the source a member's data begin, its local header if it is wanted)."""
     cdef Batch b
+    cdef Span p
     cdef Scratch *s
     cdef int64_t entered
     cdef uint64_t offset = 0
+    cdef bytes header = b""
     cdef int status
     if not 0 <= position < <int64_t>directory.listing.count:
         raise IndexError(position)
     if directory._need_limits() != OK:
-        return int(MEMORY), 0
+        return int(MEMORY), 0, header
     prepare(&b, source, directory, False)
+    b.foreign = foreign
     entered = source._enter()
     if entered < 0:
-        return int(CLOSED), 0
+        return int(CLOSED), 0, header
     try:
         s = <Scratch *>pool_take_scratch()
         if s == NULL:
-            return int(MEMORY), 0
+            return int(MEMORY), 0, header
         b.positions, b.n = &position, 1
-        with nogil:
-            status = c_find_data(&b, s, &offset)
+        try:
+            with nogil:
+                status = c_find_data(&b, s, &p, &offset)
+            if status == OK and foreign:
+                header = (<const char *>p.bytes)[:offset - p.start]
+        finally:
             trim(s)
             pool_give_scratch(s)
     finally:
         source._leave(entered)
-    return status, offset
+    return status, offset, header
+
+
+def data_offset(Source source not None, Directory directory not None, int64_t position):
+    """(status, where in the source the member's data begin). The row says how many there are."""
+    return find_one(source, directory, position, False)[:2]
+
+
+def locate(Source source not None, Directory directory not None, int64_t position):
+    """Where a member's data are and what they are, by whatever method and encrypted or not, all that
+    header and directory say of it checked: (offset, compressed size, size, CRC, flags, method, time of
+    the local header, local extra field); or a status."""
+    cdef Row *row
+    cdef bytes header
+    status, offset, header = find_one(source, directory, position, True)
+    if status != OK:
+        return status
+    row = directory.listing.rows + position
+    return (offset, row.compressed_size, row.size, row.crc, row.flags, row.method,
+            le16(<const uint8_t *>PyBytes_AS_STRING(header) + 10), header[LOCAL_SIZE + row.name_length:])
 
 
 def fetch(Source source not None, Directory directory not None, const int64_t[::1] positions not None,

@@ -49,6 +49,7 @@ cdef struct Batch:
     size_t groups                # … so many times
     size_t last_group            # and then, so that all finish together: fewer
     bint verify
+    bint foreign                 # only places are wanted, also of members that the core doesn't read
     uint32_t *extra_hint         # the local extra field's length, as seen last (a guess)
     uint32_t asked_for           # jobs below this have been asked for; only a hint, too
 
@@ -111,6 +112,8 @@ cdef inline int look_up(const Batch *b, size_t at, Span *s) noexcept nogil:
     s.limit = limit_of(b.listing, b.limits, i)
     s.start = s.row.header_offset
     status = check_row(s.row, s.limit)
+    if status != OK and b.foreign:
+        status = check_any(s.row, s.limit)
     if status == OK and s.row.size > b.rules.max_member_size:
         return MAX_MEMBER_SIZE
     return check_name(s.row, s.name) if status == OK else status
@@ -483,14 +486,13 @@ cdef inline int c_read_front(const Batch *b, Scratch *s, uint8_t *out, size_t n,
     return zlib_ng_prefix(b.engines, s, p.bytes + data, part, out, n, got)
 
 
-cdef inline int c_find_data(const Batch *b, Scratch *s, uint64_t *offset) noexcept nogil:
+cdef inline int c_find_data(const Batch *b, Scratch *s, Span *p, uint64_t *offset) noexcept nogil:
     """Where in the source the data of the batch's one member begin; what stands behind them is checked
-    as ever."""
-    cdef Span p
+    as ever. The local header stays at p.bytes."""
     cdef size_t data = 0
     cdef uint64_t end, room
     cdef uint8_t behind[DESCRIPTOR_MAX]
-    cdef int status = find_front(b, s, &p, 0, &data)
+    cdef int status = find_front(b, s, p, 0, &data)
     if status != OK:
         return status
     offset[0] = p.start + data

@@ -326,7 +326,7 @@ cdef inline int check_rules(const Place *place, const Rules *rules, Listing *l) 
             return INTERRUPTED
         row = l.rows + i
         first = row.header_offset if row.header_offset < first else first
-        if check_row(row, place.start) != OK:
+        if check_row(row, place.start) != OK and check_any(row, place.start) != OK:
             continue
         if row.size > rules.max_total_size - total:
             l.bad_offset = row.header_offset

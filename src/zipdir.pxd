@@ -23,13 +23,23 @@ cdef enum:
     LOCATOR_MAGIC = 0x07064B50
     SIGNATURE_MAGIC = 0x05054B50   # 4.3.13  digital signature
     FLAG_ENCRYPTED = 0x2041  # 4.4.4   bits 0, 6, 13: encrypted, strongly, masked headers
+    FLAG_PASSWORD = 0x0001   #         bit 0 alone: with a password, traditionally or by AES
     FLAG_DESCRIPTOR = 0x0008 #         bit 3: sizes and CRC stand behind the data
     FLAG_UTF8 = 0x0800       #         bit 11: the name is UTF-8, else code page 437
     FLAG_UNKNOWN = 0xC020    #         bits 5, 14, 15: patch data, reserved
     FLAG_BOTH = 0x2049       #         what local and central header must agree on
     STORED = 0               # 4.4.5
     DEFLATED = 8
+    DEFLATE64 = 9
+    BZIP2 = 12
+    LZMA = 14
+    ZSTANDARD_OLD = 20
+    ZSTANDARD = 93
+    XZ = 95
+    AES = 99                 # the true method stands in the extra field 0x9901
     DEFLATE_RATIO = 1032     # RFC 1951: a 258-byte match costs two bits at least
+    CIPHER_HEADER = 12       # 6.1.3   what traditional encryption adds
+    AES_LEAST = 20           #         and AES: a salt of 8 bytes or more, a check value, a MAC
     HIGHEST_VERSION = 63     # 4.4.3   version needed, low byte
     UNICODE_PATH = 0x7075    # 4.6.9   extra field: the name once more, in UTF-8
 
@@ -159,8 +169,10 @@ cdef inline bint has_extra(const uint8_t *p, size_t n, uint16_t wanted) noexcept
 
 
 cdef inline bint owns_nothing(const Row *row) noexcept nogil:
-    """Empty members have no data, whatever they claim: Java's empty directories say 2 bytes."""
-    return row.size == 0 and row.crc == 0
+    """Empty members have no data, whatever they claim: Java's empty directories say 2 bytes. Not so by
+    other methods, or encrypted: there the data are decoded."""
+    return (row.size == 0 and row.crc == 0 and (row.method == DEFLATED or row.method == STORED)
+            and row.flags & FLAG_PASSWORD == 0)
 
 
 cdef inline bint empty_stream(const uint8_t *p, size_t n) noexcept nogil:
@@ -174,8 +186,55 @@ cdef inline bint empty_stream(const uint8_t *p, size_t n) noexcept nogil:
     return n == 2 and p[0] == 3 and p[1] == 0
 
 
+cdef inline uint64_t most_ratio(uint16_t method) noexcept nogil:
+    """So many bytes at most come of one that is compressed by this method, rounded up generously; 0:
+    no method that is read."""
+    if method == STORED:
+        return 1
+    if method == DEFLATED:
+        return DEFLATE_RATIO
+    if method == DEFLATE64:
+        return 32768             # a match of 65,538 bytes in 18 bits
+    if method == LZMA or method == XZ:
+        return 16384             # a match of 273 bytes in 14 coded bits of 0.022 each: 7,090
+    if method == ZSTANDARD or method == ZSTANDARD_OLD:
+        return 65536             # a block of 128 KiB in 4 bytes
+    if method == BZIP2 or method == AES:
+        return 2000000           # a block of 46.6 MB in 40 bytes; of AES the true method isn't known
+    return 0
+
+
+cdef inline int check_any(const Row *row, uint64_t limit) noexcept nogil:
+    """What check_row does, for members by every method that is read, and encrypted with a password."""
+    cdef uint64_t room, packed = row.compressed_size, extra = 0, ratio = most_ratio(row.method)
+    if row.status:
+        return row.status
+    if row.flags & FLAG_ENCRYPTED & ~FLAG_PASSWORD:
+        return ENCRYPTED
+    if row.flags & FLAG_UNKNOWN:
+        return FLAGS
+    if ratio == 0 or (row.method == AES and not row.flags & FLAG_PASSWORD):
+        return METHOD
+    if row.header_offset > limit or limit - row.header_offset < LOCAL_SIZE + <uint64_t>row.name_length:
+        return OVERLAP
+    room = limit - row.header_offset - LOCAL_SIZE - row.name_length
+    if packed > room:
+        return OVERLAP
+    if row.flags & FLAG_PASSWORD:
+        extra = AES_LEAST if row.method == AES else CIPHER_HEADER
+        if packed < extra:
+            return IMPOSSIBLE_SIZE
+    packed -= extra
+    if row.method == STORED:
+        return OK if packed == row.size else STORED_SIZE
+    if row.size > 0 and (row.size - 1) // ratio >= packed:
+        return IMPOSSIBLE_SIZE
+    return OK
+
+
 cdef inline int check_row(const Row *row, uint64_t limit) noexcept nogil:
-    """What the directory alone tells of one member; `limit` is where the next structure begins.
+    """What the directory alone tells of one member that the core itself reads; `limit` is where the
+    next structure begins.
 
     Every size is compared with the room there is before anybody allocates or adds."""
     cdef uint64_t room

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import ast
 import bisect
+import bz2
+import importlib
 import io
+import lzma
 import math
 import os
 import re
 import struct
+import sys
 import tokenize
 import warnings
 import zlib
@@ -25,9 +29,15 @@ LOCAL, CENTRAL, END, END64, LOCATOR, DESCRIPTOR = 30, 46, 22, 56, 20, 24
 COMMENT_MAX, BEHIND_MAX = 65535, 65536  # bytes of a comment; bytes behind the archive
 U16, U32 = 0xFFFF, 0xFFFFFFFF
 ENCRYPTED, HAS_DESCRIPTOR, UTF8, UNKNOWN, BOTH = 0x2041, 0x0008, 0x0800, 0xC020, 0x2049
-STORED, DEFLATED = 0, 8
+PASSWORD = 0x0001  # the one way of being encrypted that is read
+STORED, DEFLATED, DEFLATE64, BZIP2, LZMA, ZSTD_OLD, ZSTD, XZ, AES = 0, 8, 9, 12, 14, 20, 93, 95, 99
+MARKED_END = 0x0002  # lzma: a marker ends the stream
 MOST_VERSION, MOST_VERSION_64 = 63, 45
 RATIO = 1032  # deflate: two bits for 258 bytes, at best
+# For each method that is read, how many bytes can come of one at most, rounded up generously.
+RATIOS = {STORED: 1, DEFLATED: RATIO, DEFLATE64: 32768, BZIP2: 2_000_000, LZMA: 16384}
+RATIOS |= {ZSTD_OLD: 65536, ZSTD: 65536, XZ: 16384, AES: 2_000_000}
+WINDOW, WINDOW_RATIO = 128 << 20, 16  # bytes of history; or so many times the stream's
 # RFC 1951: nothing, deflated
 EMPTY_STREAM = re.compile(rb"(\x00\x00\x00\xff\xff)*(\x03\x00|\x01\x00\x00\xff\xff)")
 
@@ -84,7 +94,12 @@ class Member(NamedTuple):
     @property
     def owns_nothing(self) -> bool:
         """Empty members have no data, whatever they claim: Java's empty directories say 2 bytes."""
-        return self.size == 0 and self.crc == 0
+        return self.size == 0 and self.crc == 0 and not self.foreign
+
+    @property
+    def foreign(self) -> bool:
+        """Is it one that takes more than inflating?"""
+        return self.method not in (STORED, DEFLATED) or bool(self.flags & PASSWORD)
 
     @property
     def wide(self) -> bool:
@@ -318,15 +333,18 @@ def verdict(m: Member) -> str:
 
 def check_entry(m: Member) -> None:
     need(m.code == "ok", m.code)
-    need(not m.flags & ENCRYPTED, "encrypted")
+    need(not m.flags & ENCRYPTED & ~PASSWORD, "encrypted")
     need(not m.flags & UNKNOWN, "flags")
-    need(m.method in (STORED, DEFLATED), "method")
+    need(m.method in RATIOS and (m.method != AES or m.flags & PASSWORD), "method")
     room = m.limit - m.offset - LOCAL - len(m.name)
     need(room >= 0, "overlap")
     if not m.owns_nothing:
         need(m.compressed_size <= room, "overlap")
-        need(m.method != STORED or m.compressed_size == m.size, "stored_size")
-        need(m.method == STORED or m.size <= m.compressed_size * RATIO, "impossible_size")
+        extra = 0 if not m.flags & PASSWORD else 20 if m.method == AES else 12
+        packed = m.compressed_size - extra
+        need(packed >= 0, "impossible_size")
+        need(m.method != STORED or packed == m.size, "stored_size")
+        need(m.method == STORED or m.size <= packed * RATIOS[m.method], "impossible_size")
 
 
 def check_name(m: Member) -> None:
@@ -404,14 +422,79 @@ def inflate(raw: bytes, size: int) -> bytes:
     return out
 
 
+def optional(name: str) -> Any:
+    """A package, if it is installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise Refused("package") from None
+
+
+def library(m: Member, raw: bytes) -> Any:
+    """What decodes this stream, and the stream that it takes."""
+    window = max(WINDOW, WINDOW_RATIO * len(raw))
+    if m.method == BZIP2:
+        return bz2.BZ2Decompressor(), raw
+    if m.method == XZ:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, window + (1 << 20)), raw
+    if m.method == LZMA:  # 5.8.8: version, length of properties, properties, stream
+        need(len(raw) >= 9, "truncated_stream")
+        length, properties, history = struct.unpack_from("<2xHBI", raw)
+        need(length == 5, "stream")
+        history = min(history, max(m.size, 4096))
+        need(history <= window, "window")
+        size = (1 << 64) - 1 if m.flags & MARKED_END else m.size
+        head = struct.pack("<BIQ", properties, history, size)
+        return lzma.LZMADecompressor(lzma.FORMAT_ALONE), head + raw[9:]
+    if m.method in (ZSTD, ZSTD_OLD):
+        zstd = optional("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+        log = {zstd.DecompressionParameter.window_log_max: min(31, window.bit_length() - 1)}
+        return zstd.ZstdDecompressor(options=log), raw
+    return optional("inflate64").Inflater(), raw
+
+
+def decode(m: Member, raw: bytes) -> bytes:
+    """The bytes of a stream by another method that is exactly `raw`."""
+    if not raw and m.size == 0:
+        return b""
+    engine, raw = library(m, raw)
+    out, used = b"", 0
+    try:
+        while used < len(raw) and not engine.eof:  # byte by byte
+            if m.method == DEFLATE64:
+                out += engine.inflate(raw[used : used + 1])
+            else:
+                byte = raw[used : used + 1]
+                while (got := engine.decompress(byte, 4096)) and len(out) <= m.size:
+                    out, byte = out + got, b""
+                    if engine.eof:
+                        break
+            used += 1
+            need(len(out) <= m.size, "too_long")
+    except Refused:
+        raise
+    except Exception as exc:
+        said = str(exc).lower()
+        memory = "too much memory" in said or "usage limit" in said
+        raise Refused("window" if memory else "stream") from exc
+    need(used == len(raw) or not engine.eof, "trailing_data")
+    need(engine.eof, "truncated_stream")
+    need(len(out) == m.size, "too_short_stream")
+    return out
+
+
 def read(data: Any, m: Member, limits: Limits = NO_LIMITS) -> bytes:
-    """The member's bytes."""
+    """The member's bytes. Of encrypted ones only that a password is asked for."""
     check_entry(m)
     need(limits.max_member_size is None or m.size <= limits.max_member_size, "max_member_size")
     check_name(m)
     at = find_data(data, m, limits.strict)
-    raw = b"" if m.owns_nothing else data[at : at + m.compressed_size]
-    out = inflate(raw, m.size) if m.method == DEFLATED and not m.owns_nothing else raw
+    need(not m.flags & PASSWORD, "password")
+    if m.foreign:
+        out = decode(m, data[at : at + m.compressed_size])
+    else:
+        raw = b"" if m.owns_nothing else data[at : at + m.compressed_size]
+        out = inflate(raw, m.size) if m.method == DEFLATED and not m.owns_nothing else raw
     need(zlib.crc32(out) == m.crc, "crc")
     return out
 

@@ -53,25 +53,29 @@ def test_members_that_are_no_rows(lab, made):
 @pytest.mark.parametrize("n", [10, 20_000])
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_first_failure_in_the_order_of_keys(lab, made, n, threads):
-    bad = {3: "crc", 4: "encrypted", 20: "lfh_magic", 30: "crc", 39: "method"}
+    bad = {3: "crc", 4: "password", 20: "lfh_magic", 30: "crc", 38: "stream", 39: "method"}
     members = []
     for i in range(N):
         member = lab.Member(b"k%d.npy" % i, lab.npy(lab.sparse(n, i)), method=8 if i % 3 else 0)
         if bad.get(i) == "crc":
             member.crc = 7
-        elif bad.get(i) == "encrypted":
-            member.flags = 1
+        elif bad.get(i) == "password":
+            member.flags, member.method = 1, 8
+        elif bad.get(i) == "stream":
+            member.method, member.body = 12, b"whatever" * 9
         elif bad.get(i) == "lfh_magic":
             member.local = {"magic": b"none"}
         elif bad.get(i) == "method":
-            member.method, member.body = 12, b"whatever"
+            member.method, member.body = 97, b"whatever"
         members.append(member)
     npz = made(lab.Archive(members).build())
     rng = np.random.default_rng(n)
     for _ in range(12):
         keys = rng.permutation(N).tolist()
         first = next(key for key in keys if key in bad)
-        with pytest.raises((fastzip.BadZipFile, fastzip.UnsupportedError)) as info:
+        with pytest.raises(
+            (fastzip.BadZipFile, fastzip.UnsupportedError, fastzip.PasswordError)
+        ) as info:
             npz.fetch(keys, threads=threads)
         exc = info.value
         assert exc.member == f"k{first}.npy"

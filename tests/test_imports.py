@@ -29,7 +29,7 @@ LAYERS = [
     {"_many", "_stream"},
     {"_member"},
     {"index", "_codecs", "_threads"},
-    {"_sources", "_npy", "_infos", "_progress"},
+    {"_sources", "_npy", "_infos", "_methods", "_progress"},
     {"errors"},
     {"_core"},
 ]

@@ -60,6 +60,12 @@ NDIM = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
 """Dimensions that an array may have."""
 STEP = 997
 """Of archives with more members only each so-manieth is read."""
+REFUSALS = (
+    fastzip.BadZipFile,
+    fastzip.UnsupportedError,
+    fastzip.LimitError,
+    fastzip.PasswordError,
+)
 NO_LIMITS, STRICT = Limits(), Limits(strict=True)
 
 
@@ -67,13 +73,13 @@ def native(opened: Any, limits: Any) -> Any:
     """Each member's name, and its bytes or its code; or the archive's code."""
     try:
         reader = Reader(opened, limits=limits)
-    except (fastzip.BadZipFile, fastzip.UnsupportedError, fastzip.LimitError) as exc:
+    except REFUSALS as exc:
         return exc.code
     found = []
     for i in range(0, len(reader.index), STEP if len(reader.index) > STEP else 1):
         try:
             data: Any = reader.data(i)
-        except (fastzip.BadZipFile, fastzip.UnsupportedError, fastzip.LimitError) as exc:
+        except REFUSALS as exc:
             data = exc.code
         found.append((reader.directory.raw_name(i), data))
     return found

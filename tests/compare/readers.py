@@ -70,10 +70,12 @@ class _Members:
     def __getitem__(self, position: int) -> Member:
         index = self._reader.index
         name, size = index.name(position), int(index.rows[position]["size"])
-        data: Any = self._reader._read(position, 0)
-        if isinstance(data, int):
-            return name, index.error(data, position), size
-        return name, memoryview(data), size
+        try:
+            return name, memoryview(self._reader.block(position)), size
+        except Exception as exc:
+            if not getattr(exc, "code", ""):
+                raise
+            return name, exc, size
 
     def close(self) -> None:
         self._opened.source.close()

@@ -36,7 +36,10 @@ MEMBERS, SIZE = 16, 1 << 20
 CANARY = 0xA5
 ALL = (1 << 64) - 1
 
-REFUSALS = (ValueError, TypeError, OverflowError, NotImplementedError, zipfile.BadZipFile)
+REFUSALS = (
+    ValueError, TypeError, OverflowError, NotImplementedError, zipfile.BadZipFile,
+    fastzip.PasswordError,
+)  # fmt: skip
 
 inputs, outputs = Guarded(1 << 20), Guarded(SIZE)
 

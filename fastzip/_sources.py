@@ -87,6 +87,16 @@ def open_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Open
     return Opened(source, name, absolute, identity_of(status))
 
 
+def open_same(path: str, identity: Identity) -> Opened:
+    """Open a file that must still be the one it was."""
+    opened = open_path(path)
+    if opened.identity != identity:
+        opened.source.close()
+        text = f"{path}: the file has changed since the archive was pickled [stale]"
+        raise errors.refusal("stale", text, path)
+    return opened
+
+
 def open_memory(data: ReadableBuffer, what: str = "memory") -> Opened:
     """Read out of a bytes-like object, which is kept alive and not copied."""
     source = _core.Source(buffer=data)

@@ -7,6 +7,7 @@ whose class this is a subclass.
 from __future__ import annotations
 
 import functools
+import io
 import os
 import zipfile
 from collections.abc import Iterable
@@ -18,7 +19,14 @@ from fastzip import _progress, _stream, _threads, errors
 from fastzip._extract import Extraction
 from fastzip._many import Many, pieces
 from fastzip._member import Reader
-from fastzip._sources import Opened, open_file, random_access, refuse_devices
+from fastzip._sources import (
+    Identity,
+    Opened,
+    open_file,
+    open_same,
+    random_access,
+    refuse_devices,
+)
 from fastzip.index import NO_LIMITS, Index, Limits
 
 __all__ = ["Path", "ZipFile"]
@@ -61,6 +69,8 @@ class ZipFile(zipfile.ZipFile):
     Notes
     -----
     Safe to use from many threads at once and after a fork: there is no shared file position.
+    Pickling an archive that was opened by path carries the path; it is opened again, and must not
+    have changed, where it is unpickled.
     `zipfile.ZipInfo` objects are made only when they are asked for. ``docs/drop-in.md`` lists each
     method beside the standard library's.
 
@@ -105,8 +115,11 @@ class ZipFile(zipfile.ZipFile):
         self._positions: dict[zipfile.ZipInfo, int] = {}
         if self._limits != NO_LIMITS and mode != "r":
             raise ValueError("strict and limits are for reading")
+        self._class = type(self)
+        self._path: str | None = None
         if mode == "r" and isinstance(file, (str, os.PathLike)):
             refuse_devices(file)
+            self._path = os.path.abspath(os.fspath(file))
         super().__init__(
             file,
             mode,
@@ -545,6 +558,26 @@ class ZipFile(zipfile.ZipFile):
         if self._reader is not None:
             self._leases.end(self._reader.close)
 
+    def __reduce__(self) -> Any:
+        if self._reader is None:
+            raise TypeError(
+                _CLOSED if self.fp is None else "only archives that are read natively are pickled"
+            )
+        opened = self._reader.opened
+        options = {
+            "metadata_encoding": self.metadata_encoding,
+            "verify": self._verify,
+            "threads": self._threads,
+            **self._limits._asdict(),
+        }
+        if self._path is not None:
+            return _open_again, (self._class, self._path, opened.identity, self.pwd, options)
+        if opened.memory is None:
+            raise TypeError(
+                f"{opened.where} was opened as a file object, so the archive can't be pickled"
+            )
+        return _open_copy, (self._class, bytes(opened.memory), self.pwd, options)
+
     def __setattr__(self, name: str, value: Any) -> None:
         """`zipfile.Path(archive)` makes the archive an instance of a class of its own, which knows
         nothing of us: it becomes one of a class that is both."""
@@ -552,6 +585,22 @@ class ZipFile(zipfile.ZipFile):
             ours: Any = type(self)
             value = _combined(value, ours)
         super().__setattr__(name, value)
+
+
+def _open_again(
+    cls: type[ZipFile], path: str, identity: Identity, pwd: bytes | None, options: dict[str, Any]
+) -> ZipFile:
+    """Unpickle: open the same file, if it is the same."""
+    open_same(path, identity).source.close()
+    return _open_copy(cls, path, pwd, options)
+
+
+def _open_copy(
+    cls: type[ZipFile], data: bytes | str, pwd: bytes | None, options: dict[str, Any]
+) -> ZipFile:
+    archive = cls(io.BytesIO(data) if isinstance(data, bytes) else data, **options)
+    archive.pwd = pwd
+    return archive
 
 
 @functools.cache

@@ -77,6 +77,10 @@ class _ArrayError(Located, ValueError):
     """A member isn't the array that it should be."""
 
 
+class _PlaceError(Located, ValueError):
+    """A file to be written would not be where it should."""
+
+
 class _ReadError(Located, OSError):
     """Reading the archive failed; errno and filename as in any OSError."""
 
@@ -180,6 +184,7 @@ OTHERS: Final[dict[str, tuple[type[Exception], str]]] = {
         _ArrayError,
         "mmap_mode needs stored members, and this one is compressed or encrypted",
     ),
+    "link_outside": (_PlaceError, "a folder to extract into is a link that leads out"),
     "stream": (_BAD, "the compressed stream is invalid"),
     "window": (UnsupportedError, "decoding the member takes more memory than is allowed"),
     "package": (UnsupportedError, "decoding the member takes what isn't installed"),

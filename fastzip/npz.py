@@ -22,7 +22,7 @@ from fastzip._sources import (
     SourceFile,
     open_any,
     open_memory,
-    open_path,
+    open_same,
 )
 from fastzip.index import NO_LIMITS, Index, Limits
 
@@ -470,12 +470,7 @@ def _open_again(
     cls: type[NpzFile], path: str, identity: Identity, options: dict[str, Any]
 ) -> NpzFile:
     """Unpickle: open the same file, if it is the same."""
-    opened = open_path(path)
-    if opened.identity != identity:
-        opened.source.close()
-        text = f"{path}: the file has changed since the archive was pickled [stale]"
-        raise errors.refusal("stale", text, path)
-    return cls(opened, **options)
+    return cls(open_same(path, identity), **options)
 
 
 def _open_nested(outer: NpzFile, key: str, options: dict[str, Any]) -> NpzFile:

@@ -35,6 +35,7 @@ MEMBERS, SIZE = 16, 1 << 20
 """So many members are read of an archive, if they have at most so many bytes."""
 CANARY = 0xA5
 ALL = (1 << 64) - 1
+DEFLATE = _core.STATUS_CODES.index("deflate")
 
 REFUSALS = (
     ValueError, TypeError, OverflowError, NotImplementedError, zipfile.BadZipFile,
@@ -113,6 +114,14 @@ def read_all(source: Any, listing: Any) -> list[Any]:
     return [read(source, listing, i) if sizes[i] <= SIZE else None for i in range(n)]
 
 
+def agree(found: list[Any], other: list[Any]) -> bool:
+    """Do libdeflate and zlib-ng tell the same? zlib refuses the unused length codes 286 and 287
+    (RFC 1951, 3.2.5), libdeflate takes them."""
+    return all(
+        a == b or (isinstance(a, bytes) and b == DEFLATE) for a, b in zip(found, other, strict=True)
+    )
+
+
 def members(data: bytes) -> None:
     """Whole archives: both engines, memory and file, single reads and batches tell the same."""
     salt, limits = zlib.crc32(data), limits_of(data)
@@ -123,7 +132,7 @@ def members(data: bytes) -> None:
         found = read_all(source, listing)
         if salt & 2:
             _core.use_engine(False)
-            assert read_all(source, listing) == found
+            assert agree(found, read_all(source, listing))
         if salt & 12 == 0:
             other = in_file(data)
             again = open_directory(other, limits)
@@ -136,8 +145,13 @@ def members(data: bytes) -> None:
             if isinstance(whole, bytes):
                 assert (len(whole), zlib.crc32(whole)) == (row["size"], row["crc"])
                 front = _core.read_front(source, listing, i, 64)
-                assert isinstance(front, bytes)
-                assert whole.startswith(front)
+                if isinstance(front, bytes):
+                    assert whole.startswith(front)
+                else:
+                    _core.use_engine(False)
+                    assert agree([whole], [front])
+                    assert read(source, listing, i) == front
+                    _core.use_engine(True)
                 nested(data, source, listing, i, whole)
             elif whole is None:
                 _core.read_front(source, listing, i, 64)

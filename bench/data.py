@@ -146,6 +146,20 @@ def text(rng: np.random.Generator, n: int) -> Arrays:
         yield np.frombuffer(prose.encode()[:22_000], np.uint8)
 
 
+def slices(rng: np.random.Generator, n: int, size: int) -> Arrays:
+    """Text files of one size, cut out of 5.5 MB of prose."""
+    prose = np.concatenate(list(text(rng, 250)))
+    for start in rng.integers(0, len(prose) - size, n):
+        yield prose[start : start + size]
+
+
+def write_texts(file: BinaryIO, texts: Arrays) -> None:
+    """Plain files in a .zip."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
+        for i, array in enumerate(texts):
+            out.writestr(NAME.format(i) + ".txt", array.tobytes())
+
+
 def write_arrays(file: BinaryIO, arrays: Arrays, compressed: bool) -> None:
     """As `np.savez` does it; said with zipfile, so that a set needn't fit into memory."""
     method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
@@ -202,6 +216,7 @@ class Set(NamedTuple):
     members: int
     arrays: Callable[[np.random.Generator, int], Arrays] | None = None  # none: tiny ones, many
     compressed: bool = True
+    plain: bool = False  # text files, not arrays
 
 
 SETS = {
@@ -215,10 +230,13 @@ SETS = {
     "text": Set(8, 1_000, text),
     "big32m": Set(9, 1, lambda rng, n: floats(rng, n, 8 << 20)),
     "tiny": Set(10, 16),
+    "text1k": Set(11, 100_000, lambda rng, n: slices(rng, n, 1024), plain=True),
+    "text1k20k": Set(12, 20_000, lambda rng, n: slices(rng, n, 1024), plain=True),
+    "text100k": Set(13, 1_500, lambda rng, n: slices(rng, n, 102_400), plain=True),
     "open250k": Set(10, 250_000),
     "open1m": Set(10, 1_000_000),
 }
-FETCHED = [name for name, s in SETS.items() if s.arrays and s.members > 1]  # equal shapes
+FETCHED = [name for name, s in SETS.items() if s.arrays and s.members > 1 and not s.plain]
 NAME_BYTES = len(NAME.format(0) + ".npy")  # of each member of every set
 
 
@@ -234,7 +252,10 @@ def path(name: str) -> str:
                     write_many(file, build.members)
                 else:
                     drawn = build.arrays(np.random.default_rng(build.seed), build.members)
-                    write_arrays(file, drawn, build.compressed)
+                    if build.plain:
+                        write_texts(file, drawn)
+                    else:
+                        write_arrays(file, drawn, build.compressed)
             os.replace(temporary, wanted)
         except BaseException:
             os.unlink(temporary)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
+import archives
 import data
 import fresh
 import work
@@ -112,4 +113,44 @@ def fetching() -> Iterator[Row]:
         yield Row(f"busy-{name}", title, "main thread idle", None, busy)
 
 
-ROWS = {row.id: row for rows in (opening(), reading(), fetching()) for row in rows}
+def zipfiles() -> Iterator[Row]:
+    files = "ZipFile, 100,000 text files of 1 KB"
+    yield Row("zip-open", f"{files}: open", "zipfile", 200, partial(archives.opening, "text1k"))
+    for name, size, count, target in (
+        ("text1k", "1 KB", 200, {"zlib-ng": 3, "libdeflate": 3.3}),
+        ("text100k", "100 KB", 20, {"zlib-ng": 2.2, "libdeflate": 2.6}),
+    ):
+        title = f"ZipFile.read, random, text of {size}"
+        yield Row(
+            f"zip-read-{name}", title, "zipfile", target, partial(archives.reading, name, count)
+        )
+    for threads, target in (1, None), (2, 7):
+        yield Row(
+            f"zip-many{threads}",
+            f"ZipFile.read_many of 256, random, text of 1 KB, {threads} thread(s)",
+            "zipfile",
+            target,
+            partial(archives.reading_many, "text1k", threads),
+        )
+        yield Row(
+            f"zip-test{threads}",
+            f"ZipFile.testzip, 20,000 text files of 1 KB, {threads} thread(s)",
+            "zipfile",
+            target and 3,
+            partial(archives.testing, "text1k20k", threads),
+        )
+        title = f"ZipFile.extractall, 20,000 text files of 1 KB, {threads} thread(s)"
+        yield Row(
+            f"zip-extract{threads}",
+            title,
+            "zipfile",
+            target and 3,
+            partial(archives.extracting, "text1k20k", threads),
+        )
+    yield Row(
+        *("zip-unzip", title, "unzip", None),
+        partial(archives.extracting, "text1k20k", 2, "unzip"),
+    )
+
+
+ROWS = {row.id: row for rows in (opening(), reading(), fetching(), zipfiles()) for row in rows}

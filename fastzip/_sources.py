@@ -38,6 +38,8 @@ class Opened(NamedTuple):
     """Size and time of change: is it still the same file, on whatever machine?"""
     memory: Any = None
     """The bytes-like object, for a source in memory."""
+    by_path: bool = False
+    """Was it opened here, and not by the caller?"""
 
     def part(self, offset: int, size: int, what: str) -> Opened:
         """A range of it, as an archive of its own; no copy is made."""
@@ -84,7 +86,7 @@ def open_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Open
     except BaseException:
         os.close(fd)
         raise
-    return Opened(source, name, absolute, identity_of(status))
+    return Opened(source, name, absolute, identity_of(status), by_path=True)
 
 
 def open_same(path: str, identity: Identity) -> Opened:

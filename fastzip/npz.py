@@ -93,6 +93,8 @@ class NpzFile(npyio.NpzFile):
         The members as attributes, ``npz.f.x``.
     index : fastzip.index.Index
         The archive's directory as a structured array, one row for each member.
+    fid : file or None
+        The archive's file, if this opened it or owns it, with a position of its own.
     zip : zipfile.ZipFile
         The same archive as the standard library sees it; opened when it is asked for.
 
@@ -118,6 +120,7 @@ class NpzFile(npyio.NpzFile):
     _opened: Opened | None = None  # safe to close where opening failed
     _reader: Reader
     _own: Any = None
+    _fid: io.BufferedReader | None = None
     _files: list[str] | None = None
     _zip: zipfile.ZipFile | None = None
 
@@ -186,6 +189,10 @@ class NpzFile(npyio.NpzFile):
 
     @property
     def fid(self) -> Any:  # type: ignore[override]
+        if self._own is None and self._opened is not None and self._opened.by_path:
+            if self._fid is None and not self._closed:
+                self._fid = io.BufferedReader(SourceFile(self._opened))
+            return self._fid
         return self._own
 
     @property
@@ -214,6 +221,9 @@ class NpzFile(npyio.NpzFile):
         if self._own is not None:
             self._own.close()
             self._own = None
+        if self._fid is not None:
+            self._fid.close()
+            self._fid = None
         self.f = None
 
     def __del__(self) -> None:

@@ -226,6 +226,19 @@ def test_close(lab, save):
         inner["a"]
 
 
+def test_fid_of_a_path(path):
+    """As in NumPy it is the open file, and gone when the archive is closed."""
+    with fastzip.load(path) as npz, np.load(path) as numpys:
+        file = npz.fid
+        assert file is npz.fid
+        assert file.name == str(path)
+        assert file.read(4) == b"PK\x03\x04"
+    assert npz.fid is numpys.fid is None
+    assert file.closed
+    with path.open("rb") as opened, fastzip.load(opened) as npz, np.load(opened) as numpys:
+        assert npz.fid is numpys.fid is None
+
+
 def test_own_fid(path):
     file = open(path, "rb")  # noqa: SIM115
     npz = fastzip.NpzFile(file, own_fid=True)

@@ -1,0 +1,182 @@
+/* The stages that the interleaved loops are made of, each for one lane. Their values live in registers, as
+ * far as there are. A stage that returns not 0 has changed nothing: its lane met something rare.
+ *
+ * Bits: a peek holds at least 57. Two literal lookups of up to 11 bits, a third entry of as many and a
+ * distance of 8 + 13 are 54; with long matches it is 11 + 5 + 8 + 13. */
+
+typedef struct {
+    uint64_t pos, bits;
+    uint8_t *out;
+    const uint32_t *at;                    /* the entry, and where it stands */
+    const uint32_t *distance;
+    uint32_t entry;
+    uint32_t taken;                        /* its low byte: bits that were taken since pos */
+    size_t length;
+} flow;
+
+enum { NEVER = DIST_CAP };                 /* lane.dist[NEVER]: "distance" of a literal, 2 in no bits */
+
+/* Compilers make branches of what must be none. `otherwise`, or `literal` if the entry is one. */
+ALWAYS uint64_t if_literal(uint32_t entry, uint64_t literal, uint64_t otherwise) {
+#if defined __x86_64__
+    __asm__("cmpl $0x3000000, %k[e]\n\tcmovb %[a], %[b]"
+            : [b] "+r"(otherwise) : [e] "r"(entry), [a] "rm"(literal) : "cc");
+    return otherwise;
+#else
+    return IS_LITERAL(entry) ? literal : otherwise;
+#endif
+}
+
+ALWAYS uint32_t literal_or_zero(uint32_t entry) {
+#if defined __x86_64__
+    uint32_t zero = 0;
+    __asm__("cmpl $0x3000000, %[e]\n\tcmovae %[z], %[e]" : [e] "+r"(entry) : [z] "r"(zero) : "cc");
+    return entry;
+#else
+    return IS_LITERAL(entry) ? entry : 0;
+#endif
+}
+
+ALWAYS void settle(flow *f) {
+    f->pos += f->taken & 255;
+    f->taken = 0;
+}
+
+ALWAYS void next_entry(flow *f, const lane *l) {
+    f->at = l->lit + (f->bits & l->lit_mask);
+    f->entry = *f->at;
+}
+
+ALWAYS void look(flow *f, const lane *l) {
+    f->pos += f->taken & 255;              /* of five literals at once: no sum for each */
+    f->taken = 0;
+    f->bits = peek(f->pos);
+    next_entry(f, l);
+}
+
+ALWAYS int last_literal(flow *f) {
+    if (f->entry >= 2u << 24) return 1;
+    *f->out++ = (uint8_t)(f->entry >> 8);
+    f->taken += f->entry;
+    return 0;
+}
+
+ALWAYS int one_literal(flow *f, const lane *l) {
+    if (last_literal(f)) return 1;
+    f->bits >>= f->entry & 63;
+    next_entry(f, l);
+    return 0;
+}
+
+ALWAYS void put_literals(flow *f, uint32_t entry) {
+    uint32_t literals = entry >> 8;        /* what is above them is overwritten soon */
+    memcpy(f->out, &literals, 4);
+    f->out += ADVANCE(entry);
+    f->taken += entry;
+    f->bits >>= entry & 63;
+}
+
+ALWAYS int some_literals(flow *f, const lane *l) {
+    if (!IS_LITERAL(f->entry)) return 1;
+    put_literals(f, f->entry);
+    next_entry(f, l);
+    return 0;
+}
+
+/* Takes literals if there are any, without a branch: no literals are an entry of zeros. */
+ALWAYS void prefix(flow *f, const lane *l) {
+    put_literals(f, literal_or_zero(f->entry));
+    next_entry(f, l);
+}
+
+ALWAYS int symbol(flow *f, const lane *l) {
+    if (UNLIKELY(!IS_DIRECT(f->entry))) return 1;
+    f->length = ADVANCE(f->entry);
+    f->bits >>= f->entry & 63;
+    f->distance = l->dist + (f->bits & ((1u << DIST_BITS) - 1));
+    f->distance = (const uint32_t *)if_literal(f->entry, (uintptr_t)(l->dist + NEVER), (uintptr_t)f->distance);
+    return 0;
+}
+
+ALWAYS size_t distance_of(const flow *f, uint32_t d) {
+    return DIST_BASE(d) + (size_t)(low_bits(f->bits, d) >> (d >> 8 & 63));
+}
+
+/* A literal is a copy, too: of the entry's own bytes. */
+ALWAYS const uint8_t *source_of(const flow *f, const uint8_t *match) {
+    return (const uint8_t *)if_literal(f->entry, (uintptr_t)f->at + 1, (uintptr_t)match);
+}
+
+ALWAYS int copy(flow *f, const lane *l) {
+    uint32_t d = *f->distance;
+    size_t distance = distance_of(f, d);
+    const uint8_t *from = f->out - distance;
+    if (UNLIKELY(distance < f->length)) return 1;        /* overlaps, or no distance (0) */
+    if (UNLIKELY(distance > (size_t)(f->out - l->out_start))) return 1;
+    copy32(f->out, source_of(f, from));
+    f->pos += ((f->taken + f->entry) & 255) + (d & 255);
+    f->taken = 0;
+    f->out += f->length;
+    return 0;
+}
+
+ALWAYS int long_symbol(flow *f, const lane *l) {
+    if (UNLIKELY(IS_SPECIAL(f->entry))) return 1;
+    f->length = (f->entry >> 8 & 0x1ff) + (size_t)(low_bits(f->bits, f->entry) >> (f->entry >> 17 & 63));
+    f->length = if_literal(f->entry, ADVANCE(f->entry), f->length);
+    f->bits >>= f->entry & 63;
+    f->distance = l->dist + (f->bits & ((1u << DIST_BITS) - 1));
+    f->distance = (const uint32_t *)if_literal(f->entry, (uintptr_t)(l->dist + NEVER), (uintptr_t)f->distance);
+    return 0;
+}
+
+ALWAYS int long_copy(flow *f, const lane *l) {
+    uint32_t d = *f->distance;
+    size_t distance = distance_of(f, d);
+    const uint8_t *from = f->out - distance;
+    uint8_t *to = f->out;
+    if (UNLIKELY(distance == 0 || distance > (size_t)(f->out - l->out_start))) return 1;
+    from = source_of(f, from);
+#ifdef LEVEL_AVX2
+    size_t near = distance < 32 ? distance : 32;
+    __m256i first = repeated(from, near, 0);
+    _mm256_storeu_si256((__m256i *)to, first);
+    /* From distance 32 on the second half is read behind the first one, which may just have been written. */
+    _mm256_storeu_si256((__m256i *)(to + 32), repeated(from + (near & 32), near, 32));
+    if (UNLIKELY(f->length > 64)) copy_match(to, distance, f->length);
+#else
+    copy_match(to, distance, f->length);
+#endif
+    f->pos += ((f->taken + f->entry) & 255) + (d & 255);
+    f->taken = 0;
+    f->out += f->length;
+    return 0;
+}
+
+/* One symbol of one lane: long or overlapping matches here, all else by one_symbol. Not 0: the lane's
+ * block is over, or the lane is. */
+ALWAYS int rare(flow *f, lane *l) {
+    uint64_t bits = peek(f->pos);
+    uint32_t e = l->lit[bits & l->lit_mask], d;
+    if (LIKELY(!IS_LITERAL(e) && !IS_SPECIAL(e))) {
+        size_t length = ADVANCE(e), distance;
+        if (length == EXTRA) length = (e >> 8 & 0x1ff) + (size_t)(low_bits(bits, e) >> (e >> 17 & 63));
+        bits >>= e & 63;
+        d = l->dist[bits & ((1u << DIST_BITS) - 1)];
+        distance = DIST_BASE(d) + (size_t)(low_bits(bits, d) >> (d >> 8 & 63));
+        if (LIKELY(DIST_PLAIN(d) && distance <= (size_t)(f->out - l->out_start)
+                   && length + 64 <= (size_t)(l->out_room - f->out))) {
+            copy_match(f->out, distance, length);
+            f->out += length;
+            f->pos += (e & 255) + (d & 255);
+            return 0;
+        }
+    }
+    l->pos = f->pos;
+    l->out = f->out;
+    int result = one_symbol(l);
+    f->pos = l->pos;
+    f->out = l->out;
+    if (result < 0) l->state = LANE_FAILED;
+    return result;
+}

@@ -29,9 +29,13 @@ ALWAYS __m256i repeated(const uint8_t *src, size_t d, size_t from) {
 #endif
 
 ALWAYS void copy32(uint8_t *to, const uint8_t *from) {
-    unsigned char bytes[32];               /* a register: read before it is written */
+#ifdef LEVEL_AVX2
+    _mm256_storeu_si256((__m256i *)to, _mm256_loadu_si256((const __m256i *)from));
+#else
+    unsigned char bytes[32];               /* read before it is written */
     memcpy(bytes, from, 32);
     memcpy(to, bytes, 32);
+#endif
 }
 
 /* Copies a match of any length and distance. Writes up to 64 bytes beyond it, and reads some behind `to`
@@ -81,7 +85,8 @@ ALWAYS void copy_match(uint8_t *to, size_t distance, size_t length) {
  * made sure of the input (need_input). Nothing is written beyond out_end but within out_room. */
 static __attribute__((noinline)) int one_symbol(lane *l) {
     uint64_t bits = peek(l->pos), from;
-    uint32_t e = l->lit[bits & l->lit_mask], d;
+    uint32_t e = l->lit[bits & l->lit_mask];
+    const distance_entry *d;
     size_t length, distance, room;
     if (l->out > l->out_end) return -1;
     room = (size_t)(l->out_end - l->out);
@@ -107,16 +112,16 @@ static __attribute__((noinline)) int one_symbol(lane *l) {
     if (length == EXTRA) length = (e >> 8 & 0x1ff) + (size_t)(low_bits(bits, e) >> (e >> 17 & 63));
     from = l->pos + (e & 255);
     bits = peek(from);                     /* 15 + 5 + 15 + 13 bits would do, unless room is needed */
-    d = l->dist[bits & ((1u << DIST_BITS) - 1)];
-    if (!DIST_PLAIN(d)) {
-        uint32_t sub = d >> 8;
+    d = &l->dist[bits & ((1u << DIST_BITS) - 1)];
+    if (!d->base) {
+        unsigned sub = d->code;
         if (sub == 0) return -1;
-        d = l->dist[l->subs[sub - 1].offset + low_bits(bits >> DIST_BITS, l->subs[sub - 1].bits)];
-        if (!DIST_PLAIN(d)) return -1;
+        d = &l->dist[l->subs[sub - 1].offset + low_bits(bits >> DIST_BITS, l->subs[sub - 1].bits)];
+        if (!d->base) return -1;
     }
-    distance = DIST_BASE(d) + (size_t)(low_bits(bits, d) >> (d >> 8 & 63));
+    distance = d->base + (size_t)(low_bits(bits, d->bits) >> (d->code & 63));
     if (distance > (size_t)(l->out - l->out_start) || length > room) return -1;
-    l->pos = from + (d & 255);
+    l->pos = from + d->bits;
     if ((size_t)(l->out_room - l->out) >= length + 64) {
         copy_match(l->out, distance, length);
         l->out += length;

@@ -48,17 +48,16 @@ enum { END_OF_BLOCK, BAD_CODE, SUBTABLE };  /* bits 22-23; a subtable: offset in
 #define SPECIAL_KIND(e) ((e) >> 22 & 3)
 #define SPECIAL_ENTRY(kind) ((uint32_t)SPECIAL << 24 | (uint32_t)(kind) << 22)
 
-/* An entry of the distance table, 32 bits:
- *   0-7    how many bits the code and its extra bits take
- *   8-15   how many of them are the code
- *   16-31  base; 0: not a distance but, in 8-15, the number of a subtable plus one, or 0 for a bad code
- * With base 0 the distance comes out as 0, and the test for overlaps finds it: no test of its own.
- * PEXT would do with one instruction less, but is microcoded on AMD family 17h. */
-#define DIST_BASE(d) ((d) >> 16)
-#define DIST_PLAIN(d) ((d) >= 0x10000u)
+/* An entry of the distance table. With base 0 it isn't a distance, but a subtable's number plus one (in
+ * `code`), or a bad code (0); the distance comes out as 0 then, and the test for overlaps finds it without a
+ * test of its own. PEXT would do with one instruction less, but is microcoded on AMD family 17h. */
+typedef struct {
+    uint8_t bits;                          /* that the code and its extra bits take */
+    uint8_t code;                          /* those of the code */
+    uint16_t base;
+} distance_entry;
 
 enum { LANE_FAILED = -1, LANE_HEADER, LANE_CODES, LANE_DONE };
-enum { TABLES_NONE, TABLES_FIXED, TABLES_DYNAMIC };
 
 typedef struct {
     /* The input is a bit address, byte address times eight: one number for pointer, bit buffer and count
@@ -72,13 +71,13 @@ typedef struct {
     int last_block;                        /* BFINAL was set (RFC 1951, 3.2.3) */
     int long_matches;                      /* all matches are EXTRA entries, for the loop of that name */
     int pairs;                             /* some entries hold two literals */
-    int tables;                            /* which codes the tables hold now */
+    int fixed;                             /* the tables hold the fixed codes: see fixed_tables() */
     int in_tail;                           /* the rest of the input was copied to `tail` */
     uint32_t matches;                      /* how likely a symbol is a match, of 32768, by code lengths */
     fz_inflate_job *job;
     struct { uint16_t offset, bits; } subs[MAX_DIST_SUBS];
     uint8_t tail[128];
-    uint32_t dist[DIST_CAP + 6] __attribute__((aligned(64)));
+    distance_entry dist[DIST_CAP + 6] __attribute__((aligned(64)));
     uint32_t lit[LIT_CAP + 10] __attribute__((aligned(64)));
 } lane;
 

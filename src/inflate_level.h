@@ -38,11 +38,10 @@ static void start_lane(fz_inflate_state *s, lane *l, fz_inflate_job *job) {
     l->out_room = job->dst + (job->dst_room > job->dst_len ? job->dst_room : job->dst_len);
     l->state = LANE_HEADER;
     l->last_block = 0;
-    l->tables = TABLES_NONE;
     l->lit_bits = job->dst_len < SMALL_MEMBER ? LIT_BITS_SMALL : LIT_BITS;
     l->lit_mask = (1u << l->lit_bits) - 1;
     l->long_matches = s->forced ? s->forced - 1 == LONG_LOOP : job->dst_len / LONG_RATIO >= job->src_len;
-    l->dist[NEVER] = 2u << 16;
+    l->dist[NEVER] = (distance_entry){ 0, 0, 2 };
 }
 
 /* The last lane takes the place of one that is over. */

@@ -18,6 +18,9 @@ static const uint32_t precode_entry[19] = {
 };
 #undef P
 
+/* Both tables are built as numbers; distance entries are read as structs. */
+typedef uint32_t __attribute__((may_alias)) entry_word;
+
 /* What a symbol's entry is made of: `start` + code length * `step`. */
 typedef struct { uint32_t start, step; } entry_maker;
 #define LITERAL(c) { 1u << 24 | (uint32_t)(c) << 8, 1 }
@@ -40,6 +43,7 @@ static const entry_maker lit_makers[2][288] = {
 #define LENGTH_BASE(maker) ((maker).start >> 8 & 0x1ff)
 #define LENGTH_EXTRA(maker) ((maker).start & 0xff)
 
+/* A distance_entry as one number. */
 #define DISTANCE(base, extra) { (uint32_t)(base) << 16 | (extra), 0x101 }
 #define DISTANCES(x, b) DISTANCE(b, x), DISTANCE((b) + (1 << (x)), x)
 static const entry_maker dist_makers[32] = {
@@ -160,7 +164,7 @@ static uint32_t subtable_bits(const uint32_t *count, uint32_t length, uint32_t l
     return bits;
 }
 
-ALWAYS void double_table(uint32_t *table, uint32_t size) {
+ALWAYS void double_table(entry_word *table, uint32_t size) {
     for (uint32_t i = 0; i < size; i += 8) {
         uint32_t eight[8];                 /* of small tables too many; rubbish is overwritten later */
         memcpy(eight, table + i, sizeof eight);
@@ -171,7 +175,7 @@ ALWAYS void double_table(uint32_t *table, uint32_t size) {
 /* Codes of more than `root` bits, in a table of their own for each `root` bits they share. `code` is the
  * first of them, `next` where there is room. Not 0: no room; complete codes have it. */
 static int build_subtables(lane *l, const code_lengths *c, const uint32_t *from, const uint32_t *count,
-                           const entry_maker *makers, uint32_t *table, uint32_t cap, uint32_t root,
+                           const entry_maker *makers, entry_word *table, uint32_t cap, uint32_t root,
                            uint32_t longest, uint32_t code, uint32_t minus) {
     uint32_t next = 1u << root, current = UINT32_MAX, bits = 0, offset = 0, subs = 0;
     for (uint32_t length = root + 1; length <= longest; length++) {
@@ -203,7 +207,7 @@ static int build_subtables(lane *l, const code_lengths *c, const uint32_t *from,
 /* Codes of up to `root` bits: each table of n bits is the one of n - 1 bits twice, so every code is
  * entered once, and the rest is copying. `table` must hold the empty codes' entry in [0]. */
 ALWAYS uint32_t build_root(const code_lengths *c, const uint32_t *from, const uint32_t *count,
-                           const entry_maker *makers, uint32_t *table, uint32_t root, uint32_t minus) {
+                           const entry_maker *makers, entry_word *table, uint32_t root, uint32_t minus) {
     uint32_t code = 0;
     for (uint32_t length = 1; length <= root; length++) {
         const uint16_t *symbols = c->symbols[length] + from[length];
@@ -283,6 +287,7 @@ static int build_literals(lane *l, const code_lengths *c, const uint32_t *count)
 static int build_distances(lane *l, const code_lengths *c, const uint32_t *from, const uint32_t *count,
                            uint32_t minus) {
     uint32_t longest, used, code;
+    entry_word *table = (entry_word *)l->dist;
     int whole = completeness(count, &longest, &used);
     if (whole != 0) {
         /* No code at all, or one of one bit (3.2.7); nothing else may be incomplete. */
@@ -290,12 +295,12 @@ static int build_distances(lane *l, const code_lengths *c, const uint32_t *from,
         memset(l->dist, 0, sizeof *l->dist << DIST_BITS);
         if (used == 0) return 0;
         const entry_maker *m = &dist_makers[c->symbols[1][from[1]] - minus];
-        for (uint32_t i = 0; i < 1u << DIST_BITS; i += 2) l->dist[i] = m->start + m->step;
+        for (uint32_t i = 0; i < 1u << DIST_BITS; i += 2) table[i] = m->start + m->step;
         return 0;
     }
-    code = build_root(c, from, count, dist_makers, l->dist, DIST_BITS, minus);
+    code = build_root(c, from, count, dist_makers, table, DIST_BITS, minus);
     if (longest <= DIST_BITS) return 0;
-    return build_subtables(l, c, from, count, dist_makers, l->dist, DIST_CAP, DIST_BITS, longest, code, minus);
+    return build_subtables(l, c, from, count, dist_makers, table, DIST_CAP, DIST_BITS, longest, code, minus);
 }
 
 /* Entries for two literals where both codes fit into the lookup. It takes 6,000 cycles and gains 12 to 27 %
@@ -324,8 +329,11 @@ static void consider_pairs(lane *l, const code_lengths *c, const uint32_t *count
     l->pairs = 1;
 }
 
-/* Fixed codes (3.2.6), kept as long as no other ones are read: a stream may be made of nothing but empty
- * blocks, ten bits each. */
+/* What `fixed` says of tables of the fixed codes: they differ by the lookup's bits and by the loop. */
+ALWAYS int fixed_tables(const lane *l) { return (int)l->lit_bits << 1 | !!l->long_matches; }
+
+/* Fixed codes (3.2.6). Their tables stay until others are read, from member to member: small ones often
+ * have no other, and a stream may be made of nothing but empty blocks, ten bits each. */
 static int fixed_block(fz_inflate_state *s, lane *l) {
     static const struct { uint16_t first, last, length; } runs[] = {
         { 256, 279, 7 }, { 0, 143, 8 }, { 280, 287, 8 }, { 144, 255, 9 }, { 288, 319, 5 },
@@ -333,15 +341,15 @@ static int fixed_block(fz_inflate_state *s, lane *l) {
     static const uint32_t count[LENGTHS] = { [7] = 24, [8] = 152, [9] = 112 };
     static const uint32_t zeros[LENGTHS], dist_count[LENGTHS] = { [5] = 32 };
     code_lengths *c = &s->lengths;
-    if (l->tables == TABLES_FIXED) return 0;
-    l->tables = TABLES_NONE;
+    if (l->fixed == fixed_tables(l)) return 0;
+    l->fixed = 0;
     memset(c->count, 0, sizeof c->count);
     for (size_t k = 0; k < sizeof runs / sizeof *runs; k++) {
         for (uint16_t i = runs[k].first; i <= runs[k].last; i++)
             c->symbols[runs[k].length][c->count[runs[k].length]++] = i;
     }
     if (build_literals(l, c, count) || build_distances(l, c, zeros, dist_count, 288)) return -1;
-    l->tables = TABLES_FIXED;
+    l->fixed = fixed_tables(l);
     return 0;
 }
 
@@ -350,7 +358,7 @@ static int dynamic_block(fz_inflate_state *s, lane *l, uint64_t bits) {
     uint32_t lits = 257 + (bits >> 3 & 31), dists = 1 + (bits >> 8 & 31), n = 4 + (bits >> 13 & 15);
     uint32_t dist_count[LENGTHS], previous = NO_PREVIOUS;
     int i;
-    l->tables = TABLES_NONE;
+    l->fixed = 0;
     if (lits > 286 || dists > 30) return -1;
     l->pos += 17;
     if (need_input(l)) return -1;
@@ -369,7 +377,6 @@ static int dynamic_block(fz_inflate_state *s, lane *l, uint64_t bits) {
     if (build_distances(l, c, c->first_dist, dist_count, lits)) return -1;
     if (build_literals(l, c, c->first_dist)) return -1;
     consider_pairs(l, c, c->first_dist);
-    l->tables = TABLES_DYNAMIC;
     return l->pos > l->pos_end ? -1 : 0;
 }
 

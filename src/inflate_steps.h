@@ -157,7 +157,13 @@ ALWAYS int long_copy(flow *f, const lane *l) {
     _mm256_storeu_si256((__m256i *)(to + 32), repeated(from + (near & 32), near, 32));
     if (UNLIKELY(f->length > 64)) copy_match(to, distance, f->length);
 #else
-    copy_match(to, distance, f->length);
+    if (distance < 32 && f->length > 2) {                /* not a literal: their "distance" is 2 */
+        copy_match(to, distance, f->length);
+    } else {
+        copy32(to, from);
+        copy32(to + 32, from + 32);
+        if (f->length > 64) copy_match(to, distance, f->length);
+    }
 #endif
     end_symbol(f, d);
     return 0;

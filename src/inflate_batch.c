@@ -56,7 +56,7 @@ typedef struct {
 
 static void sort_window(queue *q) {
     q->in_window = q->left < WINDOW ? q->left : WINDOW;
-    q->given = 0;
+    q->given = 0;                          /* at the end it stays empty, however often that is asked */
     for (size_t i = 0; i < q->in_window; i++) {
         size_t k = i;
         for (; k && fz_inflate_before(&q->jobs[i], &q->jobs[q->order[k - 1]]); k--) q->order[k] = q->order[k - 1];
@@ -69,8 +69,8 @@ static fz_inflate_job *next(void *context) {
     if (q->given == q->in_window) {
         q->jobs += q->in_window;
         q->left -= q->in_window;
-        if (!q->left) return NULL;
         sort_window(q);
+        if (!q->in_window) return NULL;
     }
     return &q->jobs[q->order[q->given++]];
 }
@@ -81,7 +81,7 @@ static void done(void *context, fz_inflate_job *job) {
 }
 
 void fz_inflate_many(fz_inflate_state *state, fz_inflate_job *jobs, size_t n) {
-    queue q = { .jobs = jobs, .left = n };
+    queue q = { .jobs = jobs, .left = n };  /* the first window is empty */
     fz_inflate_feed feed = { next, done, NULL, &q };
     fz_inflate_run(state, &feed);
 }

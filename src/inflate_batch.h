@@ -35,7 +35,7 @@ typedef struct {
 /* Where jobs come from and go to, so that a caller can decide at the last moment where a job is put,
  * and look at its output while that is still in the cache. */
 typedef struct {
-    fz_inflate_job *(*next)(void *context);               /* NULL: none is left */
+    fz_inflate_job *(*next)(void *context);               /* NULL: none now; asked again later */
     void (*done)(void *context, fz_inflate_job *job);     /* its status is set */
     int (*stopped)(void *context);         /* must all end soon? May be NULL. Asked every so many blocks */
     void *context;
@@ -45,7 +45,8 @@ typedef struct {
 typedef struct fz_inflate_state fz_inflate_state;
 size_t fz_inflate_state_size(void);        /* wants an alignment of 64 */
 
-/* Inflates what the feed gives, in this order, four (then three, two, one) at a time. */
+/* Inflates what the feed gives, in this order, four at a time, or as many as there are. Ends when all are
+ * done and there is no next one; or is stopped, and asks for none any more. */
 void fz_inflate_run(fz_inflate_state *state, const fz_inflate_feed *feed);
 
 /* Inflates n jobs, each with its status, in an order of its own (fz_inflate_before). */

@@ -105,18 +105,13 @@ static int choose(const fz_inflate_state *s, unsigned n) {
     return matches < 9000 ? MIXED_2_LOOP : matches < 30000 ? MIXED_1_LOOP : MIXED_LOOP;
 }
 
-static fz_inflate_job *next_job(fz_inflate_state *s, int *more) {
-    fz_inflate_job *job = *more ? s->feed->next(s->feed->context) : NULL;
-    *more = job != NULL;
-    return job;
-}
-
 void LEVEL_RUN(fz_inflate_state *s) {
+    const fz_inflate_feed *feed = s->feed;
     unsigned n = 0;
-    int more = 1;
-    fz_inflate_job *job;
-    while (n < MAX_LANES && (job = next_job(s, &more)) != NULL) start_lane(s, &s->lanes[n++], job);
-    while (n) {
+    for (;;) {
+        fz_inflate_job *job;
+        while (n < MAX_LANES && (job = feed->next(feed->context)) != NULL) start_lane(s, &s->lanes[n++], job);
+        if (!n) return;
         for (unsigned k = 0; k < n;) {
             lane *l = &s->lanes[k];
             int how = prepare(s, l);
@@ -127,12 +122,12 @@ void LEVEL_RUN(fz_inflate_state *s) {
             if (how == HALT) {
                 for (k = 0; k < n; k++) {
                     finish(&s->lanes[k], FZ_INFLATE_STOPPED);
-                    s->feed->done(s->feed->context, s->lanes[k].job);
+                    feed->done(feed->context, s->lanes[k].job);
                 }
                 return;
             }
-            s->feed->done(s->feed->context, l->job);
-            job = next_job(s, &more);
+            feed->done(feed->context, l->job);
+            job = feed->next(feed->context);
             if (job) start_lane(s, l, job);
             else if (k < --n) move_lane(l, &s->lanes[n]);
         }

@@ -4,10 +4,10 @@
     python bench/kernel.py --level portable --classes 'text*' --batch 8
     python bench/kernel.py --loops                  # every loop forced
 
-Members are seeded arrays, `.npy` header in front, deflated by zlib at level 6 as `np.savez_compressed`
-does, unless the class says otherwise. Each gets the room behind its end that `fetch` gives it, for both
-engines: 512 bytes up to 8 KB, none above. The numbers of a round go in turns, A B B A; shown are medians.
-Nothing about CRC-32 or reading: that is what `speed_table.py` is for.
+Members are seeded arrays, `.npy` header in front, deflated by zlib at level 6 as
+`np.savez_compressed` does. Each gets the room behind its end that `fetch` gives it, for both engines:
+512 bytes up to 8 KB, none above. A and B take turns and swap who comes first; time is that of the
+thread; shown are medians. Nothing about CRC-32 or reading: `speed_table.py` is for that.
 """
 
 import argparse
@@ -30,12 +30,9 @@ import data
 import numpy as np
 
 ROOM, ROOMY = 512, 8192
-MIXED_2 = 2  # a loop's number, see --loops
 LOOPS = ("literals", "pairs", "mixed_2", "mixed_1", "mixed", "long")
-JOB = np.dtype(
-    [("src", "u8"), ("src_len", "u8"), ("dst", "u8"), ("dst_len", "u8"), ("dst_room", "u8")]
-    + [("status", "i4"), ("_", "i4"), ("owner", "u8")]
-)
+FIELDS = ("src", "src_len", "dst", "dst_len", "dst_room", "status", "owner")
+JOB = np.dtype([(name, "i4" if name == "status" else "u8") for name in FIELDS], align=True)
 
 
 def audio(rng: np.random.Generator, n: int) -> Iterator[Any]:
@@ -44,9 +41,13 @@ def audio(rng: np.random.Generator, n: int) -> Iterator[Any]:
     for _ in range(n):
         base, wave = rng.uniform(80, 400), np.zeros(len(t))
         for k in range(1, 9):
-            wave += np.sin(2 * np.pi * base * k * t + rng.uniform(0, 6)) / k ** rng.uniform(0.8, 1.6)
+            wave += np.sin(2 * np.pi * base * k * t + rng.uniform(0, 6)) / k ** rng.uniform(
+                0.8, 1.6
+            )
         wave *= 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.5, 4) * t)
-        yield (wave * rng.uniform(300, 3000) + rng.normal(0, rng.uniform(3, 30), len(t))).astype("<i2")
+        yield (wave * rng.uniform(300, 3000) + rng.normal(0, rng.uniform(3, 30), len(t))).astype(
+            "<i2"
+        )
 
 
 def float16(rng: np.random.Generator, n: int) -> Iterator[Any]:
@@ -158,9 +159,11 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
-def timed(lib: ctypes.CDLL, batch: Batch, size: int, rounds: int) -> tuple[float, float, float, float]:
-    """Medians: bytes/s of libdeflate, of the kernel, and of the ratio of neighbours; and the ratio of
-    each one's best round, which is the better guess where the machine has other things to do."""
+def timed(
+    lib: ctypes.CDLL, batch: Batch, size: int, rounds: int
+) -> tuple[float, float, float, float]:
+    """Medians: bytes/s of libdeflate, of the kernel, and of the ratio of neighbours; and the ratio
+    of each one's best round, the better guess where the machine has other things to do."""
     jobs, n = ctypes.c_void_p(batch.jobs.ctypes.data), ctypes.c_size_t(len(batch.jobs))
 
     def one() -> float:
@@ -187,7 +190,9 @@ def timed(lib: ctypes.CDLL, batch: Batch, size: int, rounds: int) -> tuple[float
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--level", choices=["avx2", "portable"])
     parser.add_argument("--classes", default="*", metavar="PATTERN")
     parser.add_argument("--batch", type=int, default=32)
@@ -200,7 +205,9 @@ def main() -> int:
     level = asked.level.encode() if asked.level else None
     forced = range(-1, len(LOOPS)) if asked.loops else [-1]
     names = [n for n in [*CLASSES, SHUFFLED] if fnmatch.fnmatch(n, asked.classes)]
-    heads = ["chosen", *LOOPS] if asked.loops else ["kernel, MB/s", "ratio", "of the best", "gate", ""]
+    heads = (
+        ["chosen", *LOOPS] if asked.loops else ["kernel, MB/s", "ratio", "of the best", "gate", ""]
+    )
     print(f"batches of {asked.batch}, seed {asked.seed}, level {asked.level or 'best'}\n")
     print(f"| members | libdeflate, MB/s | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 2)}")
     short = 0
@@ -217,7 +224,13 @@ def main() -> int:
             gate = SHUFFLED_GATE if name == SHUFFLED else CLASSES[name].gate
             missed = gate is not None and ratio < gate
             short += missed
-            cells = [f"{speed / 1e6:.0f}", f"{ratio:.2f}", f"{best:.2f}", str(gate), "short" if missed else ""]
+            cells = [
+                f"{speed / 1e6:.0f}",
+                f"{ratio:.2f}",
+                f"{best:.2f}",
+                str(gate),
+                "short" if missed else "",
+            ]
         print(f"| {name} | {base / 1e6:.0f} | {' | '.join(cells)} |", flush=True)
     return int(short > 0)
 

@@ -102,7 +102,10 @@ def test_forced_engine(engine):
 def test_unknown_engine():
     done = run("import fastzip", "isal")
     assert done.returncode == 1
-    assert "ImportError: FASTZIP_ENGINE is 'isal'; it may be zlib-ng, libdeflate or batch" in done.stderr
+    assert (
+        "ImportError: FASTZIP_ENGINE is 'isal'; it may be zlib-ng, libdeflate or batch"
+        in done.stderr
+    )
 
 
 @linked

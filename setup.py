@@ -20,10 +20,12 @@ if os.environ.get("FASTZIP_ZLIB_NG") == "system":  # link libz-ng instead of bin
     flags += subprocess.check_output(["pkg-config", "--cflags", "zlib-ng"], text=True).split()
     links += subprocess.check_output(["pkg-config", "--libs", "zlib-ng"], text=True).split()
 
+# inflate_exact.c and inflate_tables.c are compiled with each level of CPU.
+LANES = ["src/inflate_batch.c", "src/inflate_avx2.c", "src/inflate_portable.c"]
 core = Extension(
     "fastzip._core",
-    sources=["src/_core.pyx", "src/pool.c", "src/arena.c", "src/memory.c", "src/files.c"],
-    depends=sorted(glob("src/*.pxd") + glob("src/*.h")),
+    sources=["src/_core.pyx", "src/pool.c", "src/arena.c", "src/memory.c", "src/files.c", *LANES],
+    depends=sorted(glob("src/*.pxd") + glob("src/*.h") + glob("src/inflate_*.c")),
     include_dirs=["src"],
     define_macros=macros,
     extra_compile_args=flags,

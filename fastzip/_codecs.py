@@ -33,6 +33,8 @@ _LIBDEFLATE = (
     "libdeflate_deflate_decompress_ex",
     "libdeflate_crc32",
 )
+_LEVELS = ("avx2", "portable")
+_BATCH_FROM = 4  # members: with fewer, the batch kernel's lanes have too little to do
 
 
 class EngineInfo(TypedDict):
@@ -47,10 +49,12 @@ class EnginesInfo(TypedDict):
     """What `engines` returns."""
 
     inflate: str
+    batches: str
     crc32: str
     forced: str | None
     zlib_ng: EngineInfo
     libdeflate: EngineInfo
+    batch: EngineInfo
 
 
 def _missing(reason: object) -> EngineInfo:
@@ -147,10 +151,30 @@ def _bind_libdeflate() -> EngineInfo:
     return {"available": True, "version": None, "source": source}  # libdeflate doesn't tell its own
 
 
+def _use_batch(forced: str | None) -> EngineInfo:
+    """Set the batch kernel to work where it is faster than one stream after the other."""
+    asked = os.environ.get("FASTZIP_CPU") or None
+    if asked not in (None, *_LEVELS):
+        raise ImportError(f"FASTZIP_CPU is {asked!r}; it may be {' or '.join(_LEVELS)}")
+    level = _core.use_lanes(0, asked)
+    if level is None:
+        raise ImportError(f"FASTZIP_CPU is {asked}, but this CPU lacks that")
+    if forced not in (None, "batch"):
+        return _missing(f"FASTZIP_ENGINE is {forced}")
+    if forced is None and level == "portable":
+        return _missing("without AVX2 and BMI2 it isn't faster than one stream after the other")
+    _core.use_lanes(1, level)
+    if not _proves_itself():
+        _core.use_lanes(0, level)
+        return _missing(f"level {level} failed its proof")
+    _core.use_lanes(1 if forced else _BATCH_FROM, level)
+    return {"available": True, "version": None, "source": f"fastzip's own, level {level}"}
+
+
 def _choose() -> EnginesInfo:
     forced = os.environ.get("FASTZIP_ENGINE") or None
-    if forced not in (None, "zlib-ng", "libdeflate"):
-        raise ImportError(f"FASTZIP_ENGINE is {forced!r}; it may be zlib-ng or libdeflate")
+    if forced not in (None, "zlib-ng", "libdeflate", "batch"):
+        raise ImportError(f"FASTZIP_ENGINE is {forced!r}; it may be zlib-ng, libdeflate or batch")
     zlib_ng = _bind_zlib_ng()
     if forced == "zlib-ng" and zlib_ng["available"]:
         libdeflate = _missing("FASTZIP_ENGINE is zlib-ng")
@@ -175,12 +199,15 @@ def _choose() -> EnginesInfo:
         )
     whole = "libdeflate" if libdeflate["available"] else "zlib-ng"
     _core.use_engine(whole == "libdeflate")
+    batch = _use_batch(forced)
     return {
-        "inflate": whole,
+        "inflate": "batch" if forced == "batch" else whole,
+        "batches": "batch" if batch["available"] else whole,
         "crc32": whole,
         "forced": forced,
         "zlib_ng": zlib_ng,
         "libdeflate": libdeflate,
+        "batch": batch,
     }
 
 
@@ -193,20 +220,23 @@ def engines() -> EnginesInfo:
     Returns
     -------
     dict
-        ``inflate``: the engine for whole members, ``"libdeflate"`` where it is installed and
-        ``"zlib-ng"`` otherwise; ``crc32``: the engine for checksums; ``forced``: what the
-        environment variable ``FASTZIP_ENGINE`` asked for when fastzip was imported; ``zlib_ng`` and
-        ``libdeflate``: for each, ``available``, ``version`` and ``source`` (where it comes from, or
-        why it isn't there). zlib-ng has the last word on what another engine refuses.
+        ``inflate``: the engine for single members, ``"libdeflate"`` where it is installed and
+        ``"zlib-ng"`` otherwise; ``batches``: the one for many members, ``"batch"`` (fastzip's own
+        kernel) where the CPU has what it takes; ``crc32``: the engine for checksums; ``forced``:
+        what the environment variable ``FASTZIP_ENGINE`` asked for when fastzip was imported;
+        ``zlib_ng``, ``libdeflate`` and ``batch``: for each, ``available``, ``version`` and
+        ``source`` (where it comes from and, of ``batch``, for which level of CPU; or why it isn't
+        used). zlib-ng has the last word on what another engine refuses.
 
     Examples
     --------
     >>> import fastzip
-    >>> fastzip.engines()["inflate"] in ("zlib-ng", "libdeflate")
+    >>> fastzip.engines()["batches"] in ("zlib-ng", "libdeflate", "batch")
     True
     """
     return {
         **_IN_USE,
         "zlib_ng": _IN_USE["zlib_ng"].copy(),
         "libdeflate": _IN_USE["libdeflate"].copy(),
+        "batch": _IN_USE["batch"].copy(),
     }

@@ -22,6 +22,7 @@ from batch cimport *
 from crypt cimport *
 from directory cimport *
 from inflate cimport *
+from lanes cimport *
 from source cimport *
 from status cimport *
 from zipdir cimport *
@@ -101,6 +102,7 @@ cdef void destroy_scratch(void *p) noexcept nogil:
         arena_free(&s.input)
     if s.output.ptr != NULL:
         arena_free(&s.output)
+    memory_give(s.lanes_memory)
     memory_give(s)
 
 
@@ -182,6 +184,47 @@ def use_engine(bint libdeflate, bint alone=False):
     engines.whole = LIBDEFLATE if libdeflate else ZLIB_NG
     engines.crc = engines.ld_crc if libdeflate else engines.zng_crc
     engines.alone = alone
+
+
+def use_lanes(size_t least, level=None):
+    """Have the batch kernel do passes of at least so many jobs, 0: none, at this level of CPU. Returns the
+    level, or None if this CPU lacks it; then nothing changes."""
+    cdef const char *used = fz_inflate_use(NULL) if level is None else fz_inflate_use(level.encode())
+    if used == NULL:
+        return None
+    engines.lanes_from = least
+    return used.decode()
+
+
+def lanes_from():
+    """As many jobs as the batch kernel is used for; 0: none."""
+    return engines.lanes_from
+
+
+def inflate_together(list streams not None, list sizes not None, int loop=-1, size_t room=0):
+    """For tests: streams through the batch kernel alone, all blocks by this loop (-1: by choice); for each
+    its `size` bytes, or None where it was refused."""
+    cdef Py_ssize_t i, n = len(streams)
+    cdef bytes jobs_memory = bytes(max(n, 1) * sizeof(fz_inflate_job))
+    cdef fz_inflate_job *jobs = <fz_inflate_job *>PyBytes_AS_STRING(jobs_memory)
+    cdef Scratch *s
+    cdef bytes stream
+    cdef list out = []
+    for i in range(n):
+        stream = streams[i]
+        out.append(PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(<size_t>sizes[i] + room)))
+        jobs[i].src, jobs[i].src_len = <const uint8_t *>PyBytes_AS_STRING(stream), <size_t>len(stream)
+        jobs[i].dst = <uint8_t *>PyBytes_AS_STRING(out[i])
+        jobs[i].dst_len, jobs[i].dst_room = sizes[i], <size_t>sizes[i] + room
+    s = <Scratch *>pool_take_scratch()
+    if s == NULL or ready_lanes(s) != OK:
+        raise MemoryError
+    with nogil:
+        fz_inflate_force(s.lanes, loop)
+        fz_inflate_many(s.lanes, jobs, <size_t>n)
+        fz_inflate_force(s.lanes, -1)
+        pool_give_scratch(s)
+    return [out[i][:sizes[i]] if jobs[i].status == FZ_INFLATE_DONE else None for i in range(n)]
 
 
 def inflate(const uint8_t[::1] data not None, size_t size):

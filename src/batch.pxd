@@ -12,19 +12,19 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from directory cimport Listing, Rules
 from inflate cimport *
+from lanes cimport *
 from source cimport Bytes, fill, fill_two, is_cold, will_need
 from status cimport *
 from zipdir cimport *
 
 cdef enum:
-    JOBS = 32                    # jobs that are read and inflated together, at most
-    INPUT = 512 << 10            # and their compressed bytes: half of a common level 2 cache
+    INPUT = 512 << 10            # compressed bytes of a pass: half of a common level 2 cache
+    LANES_GROUP = 16             # jobs that keep the batch kernel's four lanes busy for a while
+    INPUT_LANES = 2 << 20        # for the batch kernel: rather more members than fewer bytes
     INPUT_SMALL = 24 << 10       # of small members: level 1, 2 % on members of 2 and 3 KB
     AHEAD = 256                  # jobs whose bytes are asked for when the page cache lacks them
     AHEAD_BYTES = 32 << 20
     NEAR = 2048                  # reading this much for nothing is cheaper than another pread
-    SLACK = 512                  # room beyond the ends, for the engines' fast loops
-    SMALL = 8192                 # up to here a copy costs less than the engine's slow last bytes
     EMPTY_STREAM = 64            # bytes: nothing is deflated to 2, and by writers that flush to 7 or 12
     DIRECT = 4096                # stored members from here on are read to where they belong
 
@@ -320,13 +320,38 @@ cdef inline void ask_ahead(Batch *b, size_t low) noexcept nogil:
         will_need(b.source, row.header_offset, <size_t>row.compressed_size + 128)
 
 
+cdef inline void deliver_statuses(const Batch *b, const Job *jobs, size_t n) noexcept nogil:
+    cdef size_t i
+    for i in range(n):
+        b.statuses[jobs[i].at] = jobs[i].status
+
+
+cdef inline void inflate_in_turn(const Batch *b, Scratch *s, Job *jobs, size_t n) noexcept nogil:
+    """Do the jobs one after the other, from the last row to the first."""
+    cdef size_t i, k, below
+    for i in range(n):
+        below = i + 1            # how far do consecutive rows go on below this one?
+        k = 0
+        while k < b.head_len and below < n and jobs[below].row + b.stride == jobs[below - 1].row:
+            k += b.row_bytes if b.row_bytes else b.head_len
+            below += 1
+        place_job(b, s, &jobs[i], k >= b.head_len and b.row_bytes > 0)
+    for i in range(n):
+        if jobs[i].dst == NULL:
+            jobs[i].dst = <uint8_t *>s.output.ptr
+    inflate_many(b.engines, s, jobs, n)
+    deliver_statuses(b, jobs, n)
+
+
 cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high) noexcept nogil:
     """Do the jobs below `high`, as many as one pass holds, not under `low`; returns the new `high`."""
     cdef Span spans[JOBS]
     cdef Job jobs[JOBS]
     cdef size_t late[JOBS]
-    cdef size_t at, n = 0, m = 0, lates = 0, i, k, below, data = 0, bytes = 0
+    cdef size_t at, n = 0, m = 0, lates = 0, i, data = 0, bytes = 0
     cdef size_t most = INPUT_SMALL if b.head_len + b.row_bytes <= SMALL else INPUT
+    if b.engines.lanes_from:
+        most = INPUT_LANES
     cdef Span *p
     cdef int status
     # Rows and names of random members lie anywhere in many megabytes: fetched side by side they cost
@@ -364,19 +389,12 @@ cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high)
             continue
         make_job(b, p, data, &jobs[m])
         m += 1
-    for i in range(m):
-        below = i + 1            # how far do consecutive rows go on below this one?
-        k = 0
-        while k < b.head_len and below < m and jobs[below].row + b.stride == jobs[below - 1].row:
-            k += b.row_bytes if b.row_bytes else b.head_len
-            below += 1
-        place_job(b, s, &jobs[i], k >= b.head_len and b.row_bytes > 0)
-    for i in range(m):
-        if jobs[i].dst == NULL:
-            jobs[i].dst = <uint8_t *>s.output.ptr
-    inflate_many(b.engines, s, jobs, m)
-    for i in range(m):
-        b.statuses[jobs[i].at] = jobs[i].status
+    if worth_lanes(b.engines, jobs, m) \
+            and inflate_lanes(b.engines, s, jobs, m, b.stride if b.places == NULL else <ssize_t>b.row_bytes,
+                              b.row_bytes) == OK:
+        deliver_statuses(b, jobs, m)
+    else:
+        inflate_in_turn(b, s, jobs, m)
     for i in range(lates):
         b.statuses[spans[late[i]].at] = run_late(b, s, &spans[late[i]])
     return at
@@ -417,6 +435,8 @@ cdef inline size_t divide(Batch *b, unsigned threads) noexcept nogil:
     b.group = JOBS
     if threads > 1:
         b.group = b.n // (8 * threads)
+        if b.engines.lanes_from and b.group < LANES_GROUP:
+            b.group = LANES_GROUP if b.n >= LANES_GROUP * threads else (b.n + threads - 1) // threads
         b.group = JOBS if b.group > JOBS else b.group if b.group > 0 else 1
     b.groups = b.n // b.group if threads <= 1 else (b.n - b.n // 4) // b.group
     b.last_group = b.group if threads <= 1 else (b.group + 1) // 2

@@ -1,11 +1,11 @@
-"""The single-stream engines behind one C signature: inflate whole members, many jobs a call.
+"""The engines: inflate whole members, one after the other. lanes.pxd does several at once.
 
-The engines' functions are bound at import by address (fastzip/_codecs.py). A job's output is one
-contiguous piece of memory, .npy header included. zlib-ng is the verdict of last resort: what another
+The single-stream engines' functions are bound at import by address (fastzip/_codecs.py). A job's output is
+one contiguous piece of memory, .npy header included. zlib-ng is the verdict of last resort: what another
 engine refuses is tried once more by it.
 """
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memcmp, memset
 from status cimport *
 
@@ -28,6 +28,33 @@ cdef extern from "memory.h" nogil:
     bint memory_refused()
     size_t memory_refuse(size_t nth)
 
+cdef extern from "inflate_batch.h" nogil:
+    enum:
+        FZ_INFLATE_DONE
+        FZ_INFLATE_STOPPED
+        FZ_INFLATE_TINY
+        FZ_INFLATE_LOOPS
+    ctypedef struct fz_inflate_job:
+        const uint8_t *src
+        size_t src_len
+        uint8_t *dst
+        size_t dst_len
+        size_t dst_room
+        int status
+        void *owner
+    ctypedef struct fz_inflate_feed:
+        fz_inflate_job *(*next)(void *) noexcept
+        void (*done)(void *, fz_inflate_job *) noexcept
+        bint (*stopped)(void *) noexcept
+        void *context
+    ctypedef struct fz_inflate_state:
+        pass
+    size_t fz_inflate_state_size()
+    void fz_inflate_run(fz_inflate_state *state, const fz_inflate_feed *feed)
+    void fz_inflate_many(fz_inflate_state *state, fz_inflate_job *jobs, size_t n)
+    const char *fz_inflate_use(const char *level)
+    void fz_inflate_force(fz_inflate_state *state, int loop)
+
 cdef extern from "pool.h" nogil:
     bint pool_stopped(bint at_once) noexcept
 
@@ -47,6 +74,8 @@ cdef enum:
     SLOW = 16 << 20              # members above this take a twentieth of a second or more
     QUICK = 64 << 10             # a group of members up to this size isn't stopped in between
     AT_MEMORY_SPEED = 64 << 20   # the same for what only reads or copies
+    LANES_MOST = 16 << 20        # members above this are no members for the batch kernel: four of them at
+                                 # once take a tenth of a second, and nothing stops them in between
     KEEP = 4 << 20               # buffers above this go back to the arena after each use
 
 # zlib-ng's zng_stream. inflateInit2_ is given its size and refuses another layout.
@@ -88,6 +117,7 @@ cdef struct Engines:             # NULL: not there
     crc_fn crc                   # the one in use
     int whole                    # Whole: which engine inflates whole members
     bint alone                   # what it refuses isn't tried again: for its proof
+    size_t lanes_from            # so many jobs are done by the batch kernel; 0: it isn't in use
 
 cdef enum Whole:
     ZLIB_NG = 0
@@ -98,6 +128,8 @@ cdef struct Scratch:
     zng_stream stream
     bint stream_ready
     void *ld
+    void *lanes_memory           # the batch kernel's state, and where in it that begins
+    fz_inflate_state *lanes
     arena_block input            # compressed bytes as read from the file
     arena_block output           # a member that can't be inflated where it belongs
 
@@ -243,6 +275,35 @@ cdef inline int libdeflate_whole(const Engines *e, Scratch *s, Job *j) noexcept 
     return DEFLATE               # no zlib-ng to say more
 
 
+cdef inline int ready_lanes(Scratch *s) noexcept nogil:
+    if s.lanes != NULL:
+        return OK
+    s.lanes_memory = memory_zeroed(fz_inflate_state_size() + 64)
+    if s.lanes_memory == NULL:
+        return MEMORY
+    s.lanes = <fz_inflate_state *>(((<uintptr_t>s.lanes_memory) + 63) & ~<uintptr_t>63)
+    return OK
+
+
+cdef inline int whole(const Engines *e, Scratch *s, Job *j) noexcept nogil:
+    """One member by itself. The batch kernel does that only where all is its to do, for tests."""
+    cdef fz_inflate_job job
+    if e.lanes_from == 1 and j.dst_len <= LANES_MOST and j.src_len <= LANES_MOST:
+        if ready_lanes(s) != OK:
+            return MEMORY
+        job.src, job.src_len, job.dst, job.dst_len, job.dst_room = j.src, j.src_len, j.dst, j.dst_len, j.dst_room
+        fz_inflate_many(s.lanes, &job, 1)
+        return OK if job.status == FZ_INFLATE_DONE else again(e, s, j)
+    return libdeflate_whole(e, s, j) if e.whole == LIBDEFLATE else zlib_ng_whole(e, s, j)
+
+
+cdef inline int again(const Engines *e, Scratch *s, Job *j) noexcept nogil:
+    """What the batch kernel refused: zlib-ng has the verdict."""
+    if e.alone:
+        return DEFLATE
+    return zlib_ng_whole(e, s, j) if e.init != NULL else libdeflate_whole(e, s, j)
+
+
 cdef inline void inflate_many(const Engines *e, Scratch *s, Job *jobs, size_t n) noexcept nogil:
     """Do the jobs in their order: a header may lie on the tail of the row that comes next."""
     cdef size_t i
@@ -255,7 +316,7 @@ cdef inline void inflate_many(const Engines *e, Scratch *s, Job *jobs, size_t n)
             j.status = INTERRUPTED
             continue
         if not j.stored:
-            j.status = libdeflate_whole(e, s, j) if e.whole == LIBDEFLATE else zlib_ng_whole(e, s, j)
+            j.status = whole(e, s, j)
         if j.status == OK:
             j.status = deliver(e, j)
 

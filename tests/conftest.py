@@ -332,15 +332,20 @@ def heavy(save: Any) -> Any:
         yield archive, np.stack(list(arrays.values()))
 
 
-@pytest.fixture(params=["zlib-ng", "libdeflate"])
+@pytest.fixture(params=["zlib-ng", "libdeflate", "batch"])
 def engine(request: Any) -> Any:
     """Runs a test with each engine that is usable."""
-    info = fastzip.engines()
-    if not info["zlib_ng" if request.param == "zlib-ng" else "libdeflate"]["available"]:
-        pytest.skip(f"no usable {request.param}")
+    info, lanes = fastzip.engines(), _core.lanes_from()
+    if request.param == "libdeflate" and not info["libdeflate"]["available"]:
+        pytest.skip("no usable libdeflate")
+    if request.param != "libdeflate" and not info["zlib_ng"]["available"]:
+        pytest.skip("no usable zlib-ng")
+    level = os.environ.get("FASTZIP_CPU") or None
     _core.use_engine(request.param == "libdeflate")
+    _core.use_lanes(request.param == "batch", level)
     yield request.param
-    _core.use_engine(info["inflate"] == "libdeflate")
+    _core.use_engine(info["crc32"] == "libdeflate")
+    _core.use_lanes(lanes, level)
 
 
 @pytest.fixture

@@ -64,15 +64,20 @@ print(e["inflate"], e["crc32"], e["forced"], e["zlib_ng"]["available"],
 
 def test_engines_says_what_is_in_use():
     e = fastzip.engines()
-    assert set(e) == {"inflate", "crc32", "forced", "zlib_ng", "libdeflate"}
-    assert e["inflate"] in ("zlib-ng", "libdeflate")
+    assert set(e) == {
+        *("inflate", "batches", "crc32", "forced"),
+        *("zlib_ng", "libdeflate", "batch"),
+    }
+    assert e["inflate"] in ("zlib-ng", "libdeflate", "batch")
+    assert e["batches"] in ("zlib-ng", "libdeflate", "batch")
+    assert (e["batches"] == "batch") is e["batch"]["available"]
     assert e["crc32"] in ("zlib-ng", "libdeflate")
-    for name in ("zlib_ng", "libdeflate"):
+    for name in ("zlib_ng", "libdeflate", "batch"):
         assert set(e[name]) == {"available", "version", "source"}
         assert e[name]["source"]
     assert e["zlib_ng"]["available"] is (e["zlib_ng"]["version"] is not None)
     assert e["libdeflate"]["version"] is None  # it doesn't tell
-    assert e["libdeflate" if e["inflate"] == "libdeflate" else "zlib_ng"]["available"]
+    assert e["libdeflate" if e["crc32"] == "libdeflate" else "zlib_ng"]["available"]
 
 
 def test_engines_returns_copies():
@@ -97,7 +102,10 @@ def test_forced_engine(engine):
 def test_unknown_engine():
     done = run("import fastzip", "isal")
     assert done.returncode == 1
-    assert "ImportError: FASTZIP_ENGINE is 'isal'; it may be zlib-ng or libdeflate" in done.stderr
+    assert (
+        "ImportError: FASTZIP_ENGINE is 'isal'; it may be zlib-ng, libdeflate or batch"
+        in done.stderr
+    )
 
 
 @linked

@@ -1,0 +1,67 @@
+/* The batch kernel: inflates (RFC 1951) up to four independent streams at once on one thread.
+ *
+ * One stream alone waits: for the table lookup that says where the next code begins, or for a
+ * mispredicted branch between literal and match. Four streams in one loop, branchless and stage by stage,
+ * fill that time with each other's work.
+ *
+ * Memory: nothing is read outside src[0 .. src_len) and nothing outside dst[0 .. dst_room) is read or
+ * written. No padding is asked for: input ends are copied to padded memory of the kernel's own, and
+ * output ends are written symbol by symbol. Room behind dst_len (FZ_INFLATE_ROOM is as much as can be
+ * used) spares a job that slow end; what is written there is rubbish.
+ *
+ * A job is DONE only if its stream is exactly src_len bytes, all of it valid, and makes exactly dst_len
+ * bytes. Whatever is REFUSED may have left anything in dst[0 .. dst_room); it says no more, since a
+ * careful engine has the verdict. No job can affect another one.
+ *
+ * Thread-safe as long as each thread has a state of its own. No Python.h. */
+#ifndef FASTZIP_INFLATE_BATCH_H
+#define FASTZIP_INFLATE_BATCH_H
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FZ_INFLATE_TODO, FZ_INFLATE_DONE, FZ_INFLATE_REFUSED, FZ_INFLATE_STOPPED };
+enum { FZ_INFLATE_ROOM = 512, FZ_INFLATE_TINY = 300 };
+
+typedef struct {
+    const uint8_t *src;
+    size_t src_len;
+    uint8_t *dst;
+    size_t dst_len;                        /* what the stream must make, exactly */
+    size_t dst_room;                       /* at least dst_len */
+    int status;
+    void *owner;                           /* for the caller; the kernel leaves it alone */
+} fz_inflate_job;
+
+/* Where jobs come from and go to, so that a caller can decide at the last moment where a job is put,
+ * and look at its output while that is still in the cache. */
+typedef struct {
+    fz_inflate_job *(*next)(void *context);               /* NULL: none now; asked again later */
+    void (*done)(void *context, fz_inflate_job *job);     /* its status is set */
+    int (*stopped)(void *context);         /* must all end soon? May be NULL. Asked every so many blocks */
+    void *context;
+} fz_inflate_feed;
+
+/* Lanes and tables, some 60 KB. All zeros is a valid beginning; it may be used again and again. */
+typedef struct fz_inflate_state fz_inflate_state;
+size_t fz_inflate_state_size(void);        /* wants an alignment of 64 */
+
+/* Inflates what the feed gives, in this order, four at a time, or as many as there are. Ends when all are
+ * done and there is no next one; or is stopped, and asks for none any more. */
+void fz_inflate_run(fz_inflate_state *state, const fz_inflate_feed *feed);
+
+/* Inflates n jobs, each with its status, in an order of its own (fz_inflate_before). */
+void fz_inflate_many(fz_inflate_state *state, fz_inflate_job *jobs, size_t n);
+
+/* Should job a come before b? Jobs that use the same loop side by side, since one lane of another kind
+ * slows all four; within them the longest first, so that no long one is left alone at the end. */
+int fz_inflate_before(const fz_inflate_job *a, const fz_inflate_job *b);
+
+/* The code for a level of CPU: "avx2", "portable", or NULL for the best that this CPU runs. Returns the
+ * level in use, NULL if the CPU lacks it, and changes nothing then. Call it while nothing runs. */
+const char *fz_inflate_use(const char *level);
+int fz_inflate_supports(const char *level);
+
+/* For tests: all blocks by this loop (0 to FZ_INFLATE_LOOPS - 1), whatever is in them; -1: by choice. */
+enum { FZ_INFLATE_LOOPS = 6 };
+void fz_inflate_force(fz_inflate_state *state, int loop);
+#endif

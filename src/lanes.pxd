@@ -1,0 +1,191 @@
+"""Members side by side through the batch kernel, each to its row.
+
+As for the other engines, a member is inflated with its .npy header on the tail of the row below it, without
+a copy. But rows are written in no fixed order here, so that row may be finished: then its tail is kept aside
+and put back. Or it still waits: then it waits on, until the header has been looked at. Only if it is being
+written right now, or is no row of this pass, the member goes through scratch memory. Jobs stand in
+descending order of their rows, and are begun in four runs of neighbours: within a run, the row below waits.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
+from inflate cimport *
+from status cimport *
+
+cdef enum:
+    JOBS = 32                    # jobs that are read and inflated together, at most
+    SLACK = 512                  # room beyond the ends, for the engines' fast loops
+    SMALL = 8192                 # up to here a copy costs less than the engine's slow last bytes
+    LANES = 4                    # members that the kernel has in work at a time
+    HEAD_MOST = 512              # longer headers aren't kept aside
+
+cdef enum Progress:
+    WAITING = 0
+    BLOCKED                      # the header of the row above lies on its tail
+    IN_WORK
+    OVER
+
+cdef struct Lane:
+    fz_inflate_job job
+    size_t which                 # of the jobs
+    bint busy
+    bint in_place
+    size_t kept_bytes            # the tail of a finished row under the header
+    uint8_t kept[HEAD_MOST]
+
+cdef struct Pass:
+    const Engines *engines
+    Scratch *scratch
+    Job *jobs
+    size_t n
+    ssize_t stride
+    size_t row_bytes
+    size_t room                  # of one lane in the scratch memory
+    bint stopped
+    size_t order[JOBS]
+    Progress progress[JOBS]
+    Lane lanes[LANES]
+
+
+cdef inline bint has_below(const Pass *p, size_t i) noexcept nogil:
+    return i + 1 < p.n and p.jobs[i + 1].row + p.stride == p.jobs[i].row
+
+
+cdef inline bint place_in_lane(Pass *p, Lane *lane, size_t i) noexcept nogil:
+    """Where does member i go?"""
+    cdef Job *j = &p.jobs[i]
+    cdef size_t head = j.head_len
+    lane.in_place = j.dst_len > SMALL and p.stride == <ssize_t>p.row_bytes
+    lane.kept_bytes = 0
+    if lane.in_place and head:
+        lane.in_place = head <= HEAD_MOST and head <= p.row_bytes and has_below(p, i) \
+            and p.progress[i + 1] != IN_WORK and p.progress[i + 1] != BLOCKED
+    if not lane.in_place:
+        j.dst = <uint8_t *>p.scratch.output.ptr + <size_t>(lane - p.lanes) * p.room
+        j.dst_room = j.dst_len + SLACK
+        return True
+    j.dst = j.row - head
+    j.dst_room = j.dst_len
+    if head and p.progress[i + 1] == OVER:
+        lane.kept_bytes = head
+        memcpy(lane.kept, j.dst, head)
+    elif head:
+        p.progress[i + 1] = BLOCKED
+    return True
+
+
+cdef inline fz_inflate_job *next_member(void *context) noexcept nogil:
+    cdef Pass *p = <Pass *>context
+    cdef Lane *lane = p.lanes
+    cdef Job *j
+    cdef size_t k, i
+    for k in range(p.n):
+        i = p.order[k]
+        if p.progress[i] != WAITING:
+            continue
+        j = &p.jobs[i]
+        if p.stopped or (j.dst_len > QUICK and pool_stopped(False)):
+            j.status = INTERRUPTED
+            p.progress[i] = OVER
+            continue
+        if j.stored:
+            j.status = deliver(p.engines, j)
+            p.progress[i] = OVER
+            continue
+        while lane.busy:
+            lane += 1
+        place_in_lane(p, lane, i)
+        lane.busy, lane.which = True, i
+        p.progress[i] = IN_WORK
+        lane.job.src, lane.job.src_len = j.src, j.src_len
+        lane.job.dst, lane.job.dst_len, lane.job.dst_room = j.dst, j.dst_len, j.dst_room
+        lane.job.owner = lane
+        return &lane.job
+    return NULL
+
+
+cdef inline void member_done(void *context, fz_inflate_job *job) noexcept nogil:
+    """Look at it while it is in the cache, and make way for the next."""
+    cdef Pass *p = <Pass *>context
+    cdef Lane *lane = <Lane *>job.owner
+    cdef size_t i = lane.which
+    cdef Job *j = &p.jobs[i]
+    if job.status == FZ_INFLATE_STOPPED:
+        p.stopped = True
+        j.status = INTERRUPTED
+    elif job.status != FZ_INFLATE_DONE:
+        j.status = again(p.engines, p.scratch, j)
+    if j.status == OK:
+        j.status = deliver(p.engines, j)
+    if lane.kept_bytes:
+        memcpy(j.row - j.head_len, lane.kept, lane.kept_bytes)
+    elif lane.in_place and j.head_len:
+        p.progress[i + 1] = WAITING
+    p.progress[i] = OVER
+    lane.busy = False
+
+
+cdef inline bint must_stop(void *context) noexcept nogil:
+    return pool_stopped(False)
+
+
+cdef inline bint worth_lanes(const Engines *e, const Job *jobs, size_t n) noexcept nogil:
+    """Are there enough jobs of a good size for the batch kernel?"""
+    cdef size_t i, deflated = 0
+    if e.lanes_from == 0 or n < e.lanes_from or n < 2:
+        return False
+    for i in range(n):
+        if jobs[i].src_len > LANES_MOST or jobs[i].dst_len > LANES_MOST:
+            return False
+        deflated += not jobs[i].stored and (e.lanes_from == 1 or jobs[i].dst_len >= FZ_INFLATE_TINY)
+    return deflated >= e.lanes_from
+
+
+cdef inline void longest_first(Pass *p) noexcept nogil:
+    """Members of any sizes, without headers: no long one is left alone at the end."""
+    cdef size_t i, k
+    for i in range(p.n):
+        k = i
+        while k and p.jobs[p.order[k - 1]].dst_len < p.jobs[i].dst_len:
+            p.order[k] = p.order[k - 1]
+            k -= 1
+        p.order[k] = i
+
+
+cdef inline int inflate_lanes(const Engines *e, Scratch *s, Job *jobs, size_t n, ssize_t stride,
+                              size_t row_bytes) noexcept nogil:
+    """Do all the jobs, stored ones as well; not OK: none has been touched."""
+    cdef Pass p
+    cdef fz_inflate_feed feed
+    cdef size_t i, run, step, at = 0, length = (n + LANES - 1) // LANES, most = 0
+    cdef int status
+    p.engines, p.scratch, p.jobs, p.n = e, s, jobs, n
+    p.stride, p.row_bytes, p.stopped = stride, row_bytes, False
+    for i in range(n):           # what may have to go through scratch memory
+        if not jobs[i].stored and jobs[i].dst_len > most and (
+                jobs[i].head_len or jobs[i].dst_len <= SMALL or stride != <ssize_t>row_bytes):
+            most = jobs[i].dst_len
+    p.room = (most + SLACK + 63) & ~<size_t>63
+    status = ready_lanes(s)
+    if status == OK:
+        status = reserve(&s.output, p.room * LANES)
+    if status != OK:
+        return status
+    for i in range(LANES):
+        p.lanes[i].busy = False
+    for i in range(n):
+        p.progress[i] = WAITING
+        if jobs[i].stored:
+            jobs[i].dst = <uint8_t *>jobs[i].src
+    if jobs[0].head_len == 0:
+        longest_first(&p)
+        length = 0
+    for step in range(length):
+        for run in range(LANES):
+            i = run * length + step
+            if i < n:
+                p.order[at] = i
+                at += 1
+    feed.next, feed.done, feed.stopped, feed.context = next_member, member_done, must_stop, &p
+    fz_inflate_run(s.lanes, &feed)
+    return OK

@@ -93,9 +93,9 @@ def stop(act, delay):
 
 
 def bound(sanitized):
-    """200 ms; more where a sanitizer slows all down, or several processes wait for each CPU."""
+    """200 ms; more where a sanitizer slows all down, or others want the CPUs as well."""
     waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return (3 if sanitized else 0.2) * max(1, waiting / 2)
+    return (3 if sanitized else 0.2) * max(1, 2 * waiting)
 
 
 def best(act, after, faults):

@@ -297,6 +297,16 @@ def test_streams_in_which_pieces_end_anywhere(lab, monkeypatch):
         assert reader.data(i) == text, cipher
 
 
+def test_deflate_that_goes_on_after_its_last_byte(lab):
+    """A match is cut at the end of a piece, and the bits of the end marker have been read."""
+    for k in range(1, 9):
+        text = bytes(1 + 258 * k)
+        body = lab.deflate(text, strategy=zlib.Z_FIXED)
+        member = build(lab, text, DEFLATED, "zip", b"x", body)
+        reader = one(lab, member)
+        assert b"".join(reader._reader.pieces(0, piece=100)) == text, k
+
+
 def test_arrays_of_every_kind(lab, made):
     arrays = {
         "fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),

@@ -458,27 +458,29 @@ def decode(m: Member, raw: bytes) -> bytes:
     if not raw and m.size == 0:
         return b""
     engine, raw = library(m, raw)
-    out, used = b"", 0
+    out, used, left = b"", 0, raw
     try:
-        while used < len(raw) and not engine.eof:  # byte by byte
-            if m.method == DEFLATE64:
-                out += engine.inflate(raw[used : used + 1])
-            else:
-                byte = raw[used : used + 1]
-                while (got := engine.decompress(byte, 4096)) and len(out) <= m.size:
-                    out, byte = out + got, b""
-                    if engine.eof:
-                        break
-            used += 1
+        while m.method == DEFLATE64 and used < len(raw) and not engine.eof:
+            few = min(64, max(1, len(raw) - used - 64))  # it has no limit; the last bytes singly
+            out += engine.inflate(raw[used : used + few])
             need(len(out) <= m.size, "too_long")
+            used += few
+        while m.method != DEFLATE64 and not engine.eof:  # a byte too many tells that there is more
+            got = engine.decompress(left, m.size + 1 - len(out))
+            out, left = out + got, b""
+            used = len(raw)
+            need(len(out) <= m.size, "too_long")
+            if not got:
+                break
     except Refused:
         raise
     except Exception as exc:
         said = str(exc).lower()
         memory = "too much memory" in said or "usage limit" in said
         raise Refused("window" if memory else "stream") from exc
-    need(used == len(raw) or not engine.eof, "trailing_data")
+    behind = raw[used:] if m.method == DEFLATE64 else engine.unused_data
     need(engine.eof, "truncated_stream")
+    need(not behind, "trailing_data")
     need(len(out) == m.size, "too_short_stream")
     return out
 

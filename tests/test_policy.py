@@ -3,13 +3,16 @@ bytes for every archive here, member by member, out of memory and out of a file.
 
 from __future__ import annotations
 
+import bz2
 import importlib.util
 import itertools
+import lzma
 import math
 import os
 import struct
 import sys
 import warnings
+import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -66,6 +69,7 @@ REFUSALS = (
     fastzip.LimitError,
     fastzip.PasswordError,
 )
+ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 NO_LIMITS, STRICT = Limits(), Limits(strict=True)
 
 
@@ -274,6 +278,31 @@ def test_deflate_streams(lab: Any, engine: str, compare: Compare, size: int) -> 
                 wrong = lab.Member(b"m", text, body=body, size=size + more, crc=zlib.crc32(text))
                 compare(lab.Archive([wrong, wrong]).build())
     assert {"deflate", "truncated_stream", "trailing_data"} <= set(compare.seen)
+
+
+@pytest.mark.parametrize("method", [9, 12, 14, 93, 95])
+@pytest.mark.parametrize("size", [0, 1, 600])
+def test_other_streams(lab, compare: Compare, method: int, size: int) -> None:
+    """The same for the other methods."""
+    text = bytes(i * i % 7 + 65 for i in range(size))
+    packer: Any = {
+        9: lambda: pytest.importorskip("inflate64").Deflater(),
+        12: bz2.BZ2Compressor,
+        14: zipfile.LZMACompressor,
+        93: lambda: policy.optional(ZSTD).ZstdCompressor(),
+        95: lzma.LZMACompressor,
+    }[method]()
+    stream = (packer.deflate if method == 9 else packer.compress)(text) + packer.flush()
+    bodies = [stream[:n] for n in range(len(stream))] + [stream + b"\0", stream * 2, stream]
+    for n in range(min(len(stream), 120)):
+        bodies += [stream[:n] + bytes([stream[n] ^ c]) + stream[n + 1 :] for c in (1, 16, 255)]
+    flags = 2 if method == 14 else 0
+    for body in bodies:
+        for more in (0, 1) if size == 0 else (-1, 0, 1):
+            crc = zlib.crc32(text)
+            wrong = lab.Member(b"m", text, method, flags, body, size + more, crc=crc)
+            compare(lab.Archive([wrong]).build())
+    assert {"truncated_stream", "trailing_data"} <= set(compare.seen)
 
 
 # ------------------------------------------------------------------------------ composed by chance

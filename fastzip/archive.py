@@ -458,8 +458,7 @@ class ZipFile(zipfile.ZipFile):
         for i in sorted(failed):
             if not isinstance(failed[i], zipfile.BadZipFile):
                 raise failed[i]
-            name: str = reader.index.name(int(positions[i]))
-            return name
+            return self._shown(None, int(positions[i]))
         return None
 
     # --------------------------------------------------------------------------------- extraction

@@ -382,6 +382,7 @@ LIES = {
     "extra_overrun": {"central": {"extra": b"\x01\x00\xff\x00"}},
     "zip64_extra_short": {"central": {"extra": b"\x01\x00\x00\x00", "compressed_size": 0xFFFFFFFF}},
     "name_utf8": {"name": b"\xff", "flags": 0x800},
+    "name_nul": {"name": b"n\0b"},
     "multi_disk": {"central": {"disk": 3}},
     "lfh_magic": {"local": {"magic": b"PK\3\5"}},
     "lfh_name": {"local": {"name": b"not"}},
@@ -1074,6 +1075,17 @@ def test_testzip(lab, save, threads):
         path = save(lab.Archive(members).build())
         with fastzip.ZipFile(path) as archive, zipfile.ZipFile(path) as reference:
             assert archive.testzip(threads=threads) == reference.testzip() == f"{first:04}"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_testzip_gives_the_name_that_is_listed(lab, listed):
+    japanese = "漢字".encode("shift_jis"), {"metadata_encoding": "shift_jis"}
+    for name, options in ((b"n\0b", {}), japanese):
+        member = lab.Member(name, b"data", crc=1)
+        with both(lab.Archive([member]).build(), **options) as (mine, reference):
+            if listed:
+                mine.infolist()
+            assert mine.testzip() == reference.testzip() == reference.namelist()[0]
 
 
 def test_testzip_progress(lab, capsys):

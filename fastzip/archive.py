@@ -89,6 +89,7 @@ class ZipFile(zipfile.ZipFile):
     """
 
     _reader: Reader | None = None  # None: the standard library reads
+    _cut_names = False
 
     def __init__(
         self,
@@ -151,6 +152,7 @@ class ZipFile(zipfile.ZipFile):
             opened.source.close()
             raise
         self.start_dir = reader.directory.start
+        self._cut_names = reader.directory.has_nul  # as zipfile does, at the first NUL byte
         self._reader = reader
         del self.filelist, self.NameToInfo
         if self.metadata_encoding:  # the index knows names as they are by default
@@ -169,9 +171,10 @@ class ZipFile(zipfile.ZipFile):
         """Make all ZipInfo objects; those that exist already stay the ones they are."""
         index = self._index()
         made = index.infos(0, len(index), self.metadata_encoding)
+        names = [info.filename for info in made]
         filelist = [self._infos.setdefault(i, info) for i, info in enumerate(made)]
         self._positions.update(zip(filelist, range(len(filelist)), strict=True))
-        self.__dict__.setdefault("NameToInfo", {info.filename: info for info in filelist})
+        self.__dict__.setdefault("NameToInfo", dict(zip(names, filelist, strict=True)))
         self.__dict__.setdefault("filelist", filelist)
 
     def _info(self, position: int) -> zipfile.ZipInfo:
@@ -205,8 +208,10 @@ class ZipFile(zipfile.ZipFile):
         if self._reader is None or "filelist" in self.__dict__:
             return super().namelist()
         names = self._reader.index.names()
-        if self._reader.directory.has_nul:
-            return [name.partition("\0")[0] for name in names]
+        if self._cut_names:
+            names = [name.partition("\0")[0] for name in names]
+        for position, info in list(self._infos.items()):  # callers may have changed them
+            names[position] = info.filename
         return names
 
     def getinfo(self, name: str) -> zipfile.ZipInfo:
@@ -219,11 +224,11 @@ class ZipFile(zipfile.ZipFile):
         reader = self._reader
         if reader is None or "NameToInfo" in self.__dict__ or not isinstance(name, str):
             return None
-        position = reader.directory.find(name)
+        if self._cut_names:
+            return None
+        position = reader.directory.find(str.__str__(name))  # NumPy's strings are others
         if position >= 0:
             return position
-        if reader.directory.has_nul:  # zipfile cuts names at a NUL byte
-            return None
         raise KeyError(f"There is no item named {name!r} in the archive")
 
     def _locate(self, member: Any) -> int | None:

@@ -278,6 +278,50 @@ def test_names_that_are_not_there(listed):
             mine.extractall(members=["b"])
 
 
+def test_a_changed_name_is_listed(lab):
+    for archive in both_of(lab.many(4)):
+        info = archive.getinfo("00000002")
+        info.filename = "changed"
+        assert archive.namelist()[2] == "changed"
+        assert archive.infolist()[2] is archive.getinfo("00000002") is info
+        assert archive.namelist()[2] == "changed"
+        with pytest.raises(KeyError):
+            archive.getinfo("changed")
+
+
+def test_names_of_other_string_types():
+    class Name(str):
+        __slots__ = ()
+
+        def __str__(self):
+            return "nothing"
+
+    for archive in both_of(written({"a": b"1", "é": b"2"})):
+        for kind in (np.str_, Name):
+            assert archive.read(kind("a")) == archive.open(kind("a")).read() == b"1"
+            assert archive.read(kind("é")) == b"2"
+            assert archive.getinfo(kind("a")) is archive.getinfo("a")
+            with pytest.raises(KeyError, match="no item named"):
+                archive.getinfo(kind("b"))
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_names_with_nul_bytes(lab, listed):
+    """zipfile cuts them there; here such a member can't be read, but all others can."""
+    members = [lab.Member(name, name) for name in (b"a", b"n\0x", b"a\0b", b"c", b"\0")]
+    with both(lab.Archive(members).build()) as (mine, reference):
+        if listed:
+            mine.infolist()
+        for name in ("a", "n", "a\0b", "n\0x", "b", "c", "", "\0"):
+            ours, theirs = outcome(mine.getinfo, name), outcome(reference.getinfo, name)
+            assert ours == theirs or fields(ours[1]) == fields(theirs[1]), name
+        same_lists(mine, reference)
+        assert mine.read("c") == b"c"
+        assert mine.read(mine.infolist()[0]) == b"a"
+        with pytest.raises(fastzip.BadZipFile):
+            mine.read("n")
+
+
 # --------------------------------------------------------------------- names
 
 CP437 = bytes(range(128, 256))

@@ -232,8 +232,12 @@ class ZipFile(zipfile.ZipFile):
         raise KeyError(f"There is no item named {name!r} in the archive")
 
     def _locate(self, member: Any) -> int | None:
-        """The position of a name or a ZipInfo; None where the standard library is to read it."""
-        if self._reader is None or type(self).open is not ZipFile.open:
+        """The position of a name or a ZipInfo; None where the standard library is to read it, by
+        what a subclass has made of `open`, perhaps."""
+        return self._position(member) if type(self).open is ZipFile.open else None
+
+    def _position(self, member: Any) -> int | None:
+        if self._reader is None:
             return None
         if self.fp is None:
             raise ValueError(_CLOSED)
@@ -303,7 +307,7 @@ class ZipFile(zipfile.ZipFile):
         io.BufferedReader
             Not safe to share between threads; any number of them may be open.
         """
-        position = self._locate(name) if mode == "r" else None
+        position = self._position(name) if mode == "r" else None
         if position is None:
             return super().open(name, mode, pwd, force_zip64=force_zip64)
         reader: Any = self._reader
@@ -475,9 +479,14 @@ class ZipFile(zipfile.ZipFile):
         pwd: bytes | None = None,
     ) -> str:
         """Extract one member; see `extractall`. Returns the path of what was written."""
+        return super().extract(member, path, pwd)
+
+    def _extract_member(self, member: Any, path: str, pwd: bytes | None) -> str:
+        """What the standard library calls for each member, and what subclasses override."""
         position = self._locate(member)
         if position is None:
-            return super().extract(member, path, pwd)
+            place: str = super()._extract_member(member, path, pwd)  # type: ignore[misc]
+            return place
         extraction = self._extraction(path, pwd, 1, None)
         place = extraction.add(position, self._shown(member, position))
         extraction.flush()
@@ -521,14 +530,17 @@ class ZipFile(zipfile.ZipFile):
             If a file can't be written.
         """
         reader = self._reader
-        if reader is None or type(self).open is not ZipFile.open:
+        own = type(self).open, type(self)._extract_member
+        if reader is None or own != (ZipFile.open, ZipFile._extract_member):
             super().extractall(path, members, pwd)
             return
+        if self.fp is None:
+            raise ValueError(_CLOSED)
         jobs: list[tuple[Any, int | None]]
         if members is None and "filelist" not in self.__dict__:
             jobs = [(None, position) for position in range(len(reader.index))]
         else:
-            wanted = self.namelist() if members is None else members
+            wanted = zipfile.ZipFile.namelist(self) if members is None else members
             jobs = [(member, self._locate(member)) for member in wanted]
         total = sum(self._size(position) for _, position in jobs if position is not None)
         with _progress.bar(progress, "extracting", total) as advance:

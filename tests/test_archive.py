@@ -682,7 +682,8 @@ def test_closed(save, tmp_path):
         assert archive.namelist() == list(CONTENT)
         for act in (lambda a=archive: a.read("a"), lambda a=archive: a.open("a"),
                     lambda a=archive: a.testzip(),
-                    lambda a=archive: a.extract("a", tmp_path)):  # fmt: skip
+                    lambda a=archive: a.extract("a", tmp_path),
+                    lambda a=archive: a.extractall(tmp_path)):  # fmt: skip
             with pytest.raises(ValueError, match=CLOSED):
                 act()
     archive = fastzip.ZipFile(path)
@@ -771,6 +772,50 @@ def test_subclass_with_its_own_open():
         assert bytes(archive.read_many(["d/b"])[0]) == b"two"
         assert archive.read_into("d/b", bytearray(3)) == 3
         assert opened[5:] == ["d/b", "d/b"]
+
+
+def test_limits_hold_for_a_subclass_with_its_own_open(lab):
+    class Plain(fastzip.ZipFile):
+        def open(self, *arguments, **options):
+            return super().open(*arguments, **options)
+
+    with Plain(io.BytesIO(written(CONTENT)), max_member_size=9) as archive:
+        assert archive.read("d/b") == b"two"
+        for read in (archive.read, archive.open, lambda name: archive.read_many([name])):
+            with pytest.raises(fastzip.LimitError):
+                read("a")
+    overlap = lab.Archive([lab.Member(name, name, method=0) for name in (b"a", b"b", b"c")])
+    overlap.members[0].central = {"offset": 32}
+    with Plain(io.BytesIO(overlap.build())) as archive:
+        with pytest.raises(fastzip.BadZipFile):
+            archive.read("a")
+        with archive.open("c") as member:
+            assert isinstance(member, _stream.MemberFile)
+
+
+def test_subclass_with_its_own_extract_member(tmp_path):
+    """The way to keep permissions, as many programs do it."""
+
+    class Permissions(fastzip.ZipFile):
+        def _extract_member(self, member, targetpath, pwd):
+            if not isinstance(member, zipfile.ZipInfo):
+                member = self.getinfo(member)
+            path = super()._extract_member(member, targetpath, pwd)
+            os.chmod(path, member.external_attr >> 16)
+            return path
+
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("a", "d/b"):
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o751 << 16
+            archive.writestr(info, name)
+    with Permissions(file) as archive:
+        archive.extractall(tmp_path / "all")
+        assert archive.extract("a", tmp_path / "one") == str(tmp_path / "one" / "a")
+    for path in ("all/a", "all/d/b", "one/a"):
+        assert (tmp_path / path).read_text() == path[4:]
+        assert (tmp_path / path).stat().st_mode & 0o777 == 0o751
 
 
 def test_subclass_with_its_own_getinfo():

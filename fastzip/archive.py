@@ -575,10 +575,10 @@ class ZipFile(zipfile.ZipFile):
             self._leases.end(self._reader.close)
 
     def __reduce__(self) -> Any:
+        if self.fp is None:
+            raise ValueError(_CLOSED)
         if self._reader is None:
-            raise TypeError(
-                _CLOSED if self.fp is None else "only archives that are read natively are pickled"
-            )
+            raise TypeError("only archives that are read natively can be pickled")
         opened = self._reader.opened
         options = {
             "metadata_encoding": self.metadata_encoding,

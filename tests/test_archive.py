@@ -1243,3 +1243,9 @@ def test_pickling(save):
         zipfile.Path(archive)  # which gives it another class
         with pickle.loads(pickle.dumps(archive)) as copy:
             assert copy.namelist() == list(CONTENT)
+    with pytest.raises(ValueError, match=CLOSED):
+        pickle.dumps(archive)
+    with pytest.raises(TypeError, match="read natively"):
+        pickle.dumps(fastzip.ZipFile(Lookalike(path.read_bytes())))
+    with open(path, "rb") as file, pytest.raises(TypeError, match="can't be pickled"):
+        pickle.dumps(fastzip.ZipFile(file))

@@ -6,11 +6,12 @@ whose class this is a subclass.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -34,6 +35,17 @@ __all__ = ["Path", "ZipFile"]
 Member: TypeAlias = str | zipfile.ZipInfo
 _CLOSED: Final = "Attempt to use ZIP archive that was already closed"
 _LISTS: Final = ("filelist", "NameToInfo")
+
+
+@contextlib.contextmanager
+def _told_as_ours() -> Iterator[None]:
+    """`except fastzip.BadZipFile` is to catch what the standard library refuses."""
+    try:
+        yield
+    except zipfile.BadZipFile as exc:
+        if isinstance(exc, errors.BadZipFile):
+            raise
+        raise errors.BadZipFile(*exc.args) from exc
 
 
 class ZipFile(zipfile.ZipFile):
@@ -142,7 +154,8 @@ class ZipFile(zipfile.ZipFile):
                 "strict and limits are for plain files and io.BytesIO; read this "
                 f"{type(fp).__name__} into an io.BytesIO"
             )
-        super()._RealGetContents()  # type: ignore[misc]
+        with _told_as_ours():
+            super()._RealGetContents()  # type: ignore[misc]
 
     def _open_natively(self, opened: Opened) -> None:
         try:
@@ -275,7 +288,8 @@ class ZipFile(zipfile.ZipFile):
         """
         position = self._locate(name)
         if position is None:
-            return super().read(name, pwd)
+            with _told_as_ours():
+                return super().read(name, pwd)
         reader: Any = self._reader
         data: bytes = reader.data(position, self._password(pwd))
         return data
@@ -309,7 +323,8 @@ class ZipFile(zipfile.ZipFile):
         """
         position = self._position(name) if mode == "r" else None
         if position is None:
-            return super().open(name, mode, pwd, force_zip64=force_zip64)
+            with _told_as_ours():
+                return super().open(name, mode, pwd, force_zip64=force_zip64)
         reader: Any = self._reader
         shown = name.filename if isinstance(name, zipfile.ZipInfo) else name
         return _stream.MemberFile(reader, position, shown, self._password(pwd), self._leases)

@@ -915,6 +915,26 @@ def test_import_as_zipfile(save, tmp_path, capsys):
         assert getattr(fastzip, name) is getattr(zipfile, name)
 
 
+def test_refusals_of_the_standard_library_are_caught_as_ours(lab):
+    damaged = lab.Archive([lab.Member(b"a", b"x" * 50, crc=1)]).build()
+    with pytest.raises(fastzip.BadZipFile, match="not a zip file"):
+        fastzip.ZipFile(Lookalike(b"no archive at all, just some text"))
+    with fastzip.ZipFile(Lookalike(damaged)) as archive:
+        with pytest.raises(fastzip.BadZipFile, match="CRC"):
+            archive.read("a")
+        assert archive.testzip() == "a"
+        with pytest.raises(KeyError):
+            archive.read("b")
+    with fastzip.ZipFile(Lookalike(damaged.replace(b"PK\3\4", b"PK\3\5"))) as archive:
+        assert outcome(archive.open, "a")[0] == "Bad magic number for file header"
+        with pytest.raises(fastzip.BadZipFile):
+            archive.open("a")
+    file = io.BytesIO(b"no archive at all, just some text")
+    with fastzip.ZipFile(file, "a") as archive:  # zipfile starts one behind it
+        archive.writestr("a", "x")
+    assert fastzip.ZipFile(file).read("a") == b"x"
+
+
 # --------------------------------------------------------------------- file objects
 
 LINES = b"".join(b"%d " % i * (i % 7) + b"\n" * (i % 3) for i in range(700))

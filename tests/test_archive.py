@@ -1057,6 +1057,12 @@ def test_damage_in_a_streamed_member(lab, monkeypatch, code, step):
         assert streamed.value.code == code
         assert type(streamed.value) is type(whole.value)
         assert len(got) < size
+        for _ in range(2):  # who goes on has no end of the file, and none of the bytes
+            with pytest.raises(fastzip.BadZipFile):
+                file.read()
+        file.seek(0)
+        with pytest.raises(fastzip.BadZipFile):
+            file.read()
         assert archive.testzip() == "a"
 
 

@@ -459,7 +459,7 @@ class ZipFile(zipfile.ZipFile):
             raise ValueError(_CLOSED)
         sizes = reader.index.rows["size"]
         with _progress.bar(progress, "testing", int(sizes.sum(dtype=np.float64))) as advance:
-            for piece in pieces(sizes, self._resolve(threads)):
+            for piece in pieces(sizes, self._resolve(threads), _stream.WHOLE):
                 bad = self._test(np.arange(piece.start, piece.stop), threads)
                 if bad is not None:
                     return bad

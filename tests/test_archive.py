@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 import fastzip
 from fastzip import _stream
+from fastzip._many import Many
 
 SETTINGS = settings(
     deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], max_examples=60
@@ -1201,6 +1202,22 @@ def test_testzip_gives_the_name_that_is_listed(lab, listed):
             if listed:
                 mine.infolist()
             assert mine.testzip() == reference.testzip() == reference.namelist()[0]
+
+
+def test_testzip_streams_what_is_large(lab, monkeypatch):
+    """However many threads there are, and whatever stands beside it."""
+    monkeypatch.setattr(_stream, "WHOLE", 50_000)
+    held = []
+    monkeypatch.setattr("fastzip.archive.Many", lambda *a: held.append(a) or Many(*a))
+    sizes = [10, 60_000, 20, 30, 80_000, 90_000, 40]
+    members = [lab.Member(b"%d" % n, bytes(n)) for n in sizes]
+    with fastzip.ZipFile(io.BytesIO(lab.Archive(members).build())) as archive:
+        assert archive.testzip(threads=8) is None
+        read = [archive.namelist()[i] for _, positions, *_ in held for i in positions]
+        assert read == ["10", "20", "30", "40"]
+    members[4].crc = members[6].crc = 1
+    with fastzip.ZipFile(io.BytesIO(lab.Archive(members).build())) as archive:
+        assert archive.testzip(threads=8) == "80000"
 
 
 def test_testzip_progress(lab, capsys):

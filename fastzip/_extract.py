@@ -25,6 +25,9 @@ from fastzip._stream import WHOLE
 _MOST_FOLDERS: Final = 64
 """Descriptors that are open at once: a process has 1,024."""
 
+_BARRED: Final = 1
+"""The status of a file whose folder can't be used."""
+
 Parts: TypeAlias = tuple[str, ...]
 
 
@@ -79,7 +82,11 @@ class Extraction:
         parts = parts_of(name)
         path = os.path.normpath(os.path.join(self.path, *parts))
         if name.endswith("/"):
-            self.folder(parts, explicit=True)
+            try:
+                self.folder(parts, explicit=True)
+            except Exception:
+                self.flush()
+                raise
             return path
         if not parts:
             raise ValueError("Empty filename.")
@@ -103,11 +110,17 @@ class Extraction:
             return
         run, self._run, self._folders, self._bytes = self._run, {}, set(), 0
         many = Many(self.reader, np.array(list(run.values()), np.int64), self.threads, self.pwd)
+        failed = None
         for i, parts in enumerate(run):
             if i in many.decoded:
-                with self._file(parts) as fd:
-                    self._write(fd, many.decoded[i])
+                try:
+                    with self._file(parts) as fd:
+                        self._write(fd, many.decoded[i])
+                except (OSError, ValueError) as exc:
+                    failed = failed or exc
         self._write_block(many, list(run))
+        if failed is not None:
+            raise failed
         many.raise_failure()
 
     def _write_block(self, many: Many, names: list[Parts]) -> None:
@@ -116,13 +129,19 @@ class Extraction:
         descriptors: dict[Parts, int] = {}
         folders = np.full(len(names), -1, np.int32)
         statuses = many.statuses.copy()
+        barred: dict[Parts, Exception] = {}
         try:
             for i in np.flatnonzero(statuses == 0).tolist():
                 parent = names[i][:-1]
-                if parent not in descriptors:
-                    path = self.folder(parent)
-                    descriptors[parent] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                folders[i] = descriptors[parent]
+                if parent not in descriptors and parent not in barred:
+                    try:
+                        descriptors[parent] = self._open_folder(parent)
+                    except (OSError, ValueError) as exc:
+                        barred[parent] = exc
+                if parent in barred:
+                    statuses[i] = _BARRED
+                else:
+                    folders[i] = descriptors[parent]
             _core.write_files(
                 many.block,
                 many.places,
@@ -139,10 +158,14 @@ class Extraction:
                 os.close(descriptor)
         if self.advance is not None:
             self.advance(int(many.sizes[statuses == 0].sum()))
-        for i in np.flatnonzero(statuses < 0).tolist():
+        for i in np.flatnonzero((statuses != 0) & (many.statuses == 0)).tolist():
+            if statuses[i] == _BARRED:
+                raise barred[names[i][:-1]]
             number = -int(statuses[i])
-            if many.statuses[i] == 0:
-                raise OSError(number, os.strerror(number), os.path.join(self.path, *names[i]))
+            raise OSError(number, os.strerror(number), os.path.join(self.path, *names[i]))
+
+    def _open_folder(self, parts: Parts) -> int:
+        return os.open(self.folder(parts), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def folder(self, parts: Parts, explicit: bool = False) -> str:
         """Make a folder below, or see that it lies inside; returns its path."""

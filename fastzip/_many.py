@@ -103,12 +103,17 @@ class Many:
         raise first
 
 
-def pieces(sizes: npt.NDArray[np.uint64], threads: int) -> Iterator[slice]:
-    """Divide members of these sizes into runs that are read at once."""
+def pieces(sizes: npt.NDArray[np.uint64], threads: int, most: int) -> Iterator[slice]:
+    """Divide members of these sizes into runs that are read at once; larger ones than `most` bytes
+    come alone."""
     start, total = 0, 0
     for i, size in enumerate(sizes.tolist()):
+        if size > most and start < i:
+            yield slice(start, i)
+            start, total = i, 0
         total += size
-        if i + 1 - start >= MOST_MEMBERS or (total >= MOST_BYTES and i + 1 - start >= threads):
+        n = i + 1 - start
+        if n >= MOST_MEMBERS or size > most or (total >= MOST_BYTES and n >= threads):
             yield slice(start, i + 1)
             start, total = i + 1, 0
     if start < len(sizes):

@@ -103,19 +103,33 @@ class _Pieces(_Raw):
         self._check()
         view = memoryview(buffer).cast("B")
         if self._at < self._decoded - len(self._piece):
-            self._pieces, self._piece, self._decoded = self._begin(), memoryview(b""), 0
-        while self._decoded <= self._at:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._piece = memoryview(piece)
-            self._decoded += len(piece)
-            if self._decoded >= self._size:  # verified now, for who reads no further than this
-                next(self._pieces, None)
+            self._restart()
+        try:
+            found = self._advance()
+        except BaseException:
+            self._restart()  # a failure is no end: who reads on gets it again
+            raise
+        if not found:
+            return 0
         data = self._piece[len(self._piece) - (self._decoded - self._at) :][: len(view)]
         view[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+    def _restart(self) -> None:
+        self._pieces, self._piece, self._decoded = self._begin(), memoryview(b""), 0
+
+    def _advance(self) -> bool:
+        """Decode as far as the position; False if that is the end."""
+        while self._decoded <= self._at:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._piece = memoryview(piece)
+            self._decoded += len(piece)
+            if self._decoded >= self._size:  # verified now, for who reads no further than this
+                next(self._pieces, None)
+        return True
 
     def close(self) -> None:
         super().close()

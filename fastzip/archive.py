@@ -6,11 +6,12 @@ whose class this is a subclass.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -34,6 +35,17 @@ __all__ = ["Path", "ZipFile"]
 Member: TypeAlias = str | zipfile.ZipInfo
 _CLOSED: Final = "Attempt to use ZIP archive that was already closed"
 _LISTS: Final = ("filelist", "NameToInfo")
+
+
+@contextlib.contextmanager
+def _told_as_ours() -> Iterator[None]:
+    """`except fastzip.BadZipFile` is to catch what the standard library refuses."""
+    try:
+        yield
+    except zipfile.BadZipFile as exc:
+        if isinstance(exc, errors.BadZipFile):
+            raise
+        raise errors.BadZipFile(*exc.args) from exc
 
 
 class ZipFile(zipfile.ZipFile):
@@ -89,6 +101,7 @@ class ZipFile(zipfile.ZipFile):
     """
 
     _reader: Reader | None = None  # None: the standard library reads
+    _cut_names = False
 
     def __init__(
         self,
@@ -141,7 +154,8 @@ class ZipFile(zipfile.ZipFile):
                 "strict and limits are for plain files and io.BytesIO; read this "
                 f"{type(fp).__name__} into an io.BytesIO"
             )
-        super()._RealGetContents()  # type: ignore[misc]
+        with _told_as_ours():
+            super()._RealGetContents()  # type: ignore[misc]
 
     def _open_natively(self, opened: Opened) -> None:
         try:
@@ -151,6 +165,7 @@ class ZipFile(zipfile.ZipFile):
             opened.source.close()
             raise
         self.start_dir = reader.directory.start
+        self._cut_names = reader.directory.has_nul  # as zipfile does, at the first NUL byte
         self._reader = reader
         del self.filelist, self.NameToInfo
         if self.metadata_encoding:  # the index knows names as they are by default
@@ -169,9 +184,10 @@ class ZipFile(zipfile.ZipFile):
         """Make all ZipInfo objects; those that exist already stay the ones they are."""
         index = self._index()
         made = index.infos(0, len(index), self.metadata_encoding)
+        names = [info.filename for info in made]
         filelist = [self._infos.setdefault(i, info) for i, info in enumerate(made)]
         self._positions.update(zip(filelist, range(len(filelist)), strict=True))
-        self.__dict__.setdefault("NameToInfo", {info.filename: info for info in filelist})
+        self.__dict__.setdefault("NameToInfo", dict(zip(names, filelist, strict=True)))
         self.__dict__.setdefault("filelist", filelist)
 
     def _info(self, position: int) -> zipfile.ZipInfo:
@@ -205,8 +221,10 @@ class ZipFile(zipfile.ZipFile):
         if self._reader is None or "filelist" in self.__dict__:
             return super().namelist()
         names = self._reader.index.names()
-        if self._reader.directory.has_nul:
-            return [name.partition("\0")[0] for name in names]
+        if self._cut_names:
+            names = [name.partition("\0")[0] for name in names]
+        for position, info in list(self._infos.items()):  # callers may have changed them
+            names[position] = info.filename
         return names
 
     def getinfo(self, name: str) -> zipfile.ZipInfo:
@@ -219,16 +237,20 @@ class ZipFile(zipfile.ZipFile):
         reader = self._reader
         if reader is None or "NameToInfo" in self.__dict__ or not isinstance(name, str):
             return None
-        position = reader.directory.find(name)
+        if self._cut_names:
+            return None
+        position = reader.directory.find(str.__str__(name))  # NumPy's strings are others
         if position >= 0:
             return position
-        if reader.directory.has_nul:  # zipfile cuts names at a NUL byte
-            return None
         raise KeyError(f"There is no item named {name!r} in the archive")
 
     def _locate(self, member: Any) -> int | None:
-        """The position of a name or a ZipInfo; None where the standard library is to read it."""
-        if self._reader is None or type(self).open is not ZipFile.open:
+        """The position of a name or a ZipInfo; None where the standard library is to read it, by
+        what a subclass has made of `open`, perhaps."""
+        return self._position(member) if type(self).open is ZipFile.open else None
+
+    def _position(self, member: Any) -> int | None:
+        if self._reader is None:
             return None
         if self.fp is None:
             raise ValueError(_CLOSED)
@@ -266,7 +288,8 @@ class ZipFile(zipfile.ZipFile):
         """
         position = self._locate(name)
         if position is None:
-            return super().read(name, pwd)
+            with _told_as_ours():
+                return super().read(name, pwd)
         reader: Any = self._reader
         data: bytes = reader.data(position, self._password(pwd))
         return data
@@ -298,9 +321,10 @@ class ZipFile(zipfile.ZipFile):
         io.BufferedReader
             Not safe to share between threads; any number of them may be open.
         """
-        position = self._locate(name) if mode == "r" else None
+        position = self._position(name) if mode == "r" else None
         if position is None:
-            return super().open(name, mode, pwd, force_zip64=force_zip64)
+            with _told_as_ours():
+                return super().open(name, mode, pwd, force_zip64=force_zip64)
         reader: Any = self._reader
         shown = name.filename if isinstance(name, zipfile.ZipInfo) else name
         return _stream.MemberFile(reader, position, shown, self._password(pwd), self._leases)
@@ -435,7 +459,7 @@ class ZipFile(zipfile.ZipFile):
             raise ValueError(_CLOSED)
         sizes = reader.index.rows["size"]
         with _progress.bar(progress, "testing", int(sizes.sum(dtype=np.float64))) as advance:
-            for piece in pieces(sizes, self._resolve(threads)):
+            for piece in pieces(sizes, self._resolve(threads), _stream.WHOLE):
                 bad = self._test(np.arange(piece.start, piece.stop), threads)
                 if bad is not None:
                     return bad
@@ -458,8 +482,7 @@ class ZipFile(zipfile.ZipFile):
         for i in sorted(failed):
             if not isinstance(failed[i], zipfile.BadZipFile):
                 raise failed[i]
-            name: str = reader.index.name(int(positions[i]))
-            return name
+            return self._shown(None, int(positions[i]))
         return None
 
     # --------------------------------------------------------------------------------- extraction
@@ -471,9 +494,14 @@ class ZipFile(zipfile.ZipFile):
         pwd: bytes | None = None,
     ) -> str:
         """Extract one member; see `extractall`. Returns the path of what was written."""
+        return super().extract(member, path, pwd)
+
+    def _extract_member(self, member: Any, path: str, pwd: bytes | None) -> str:
+        """What the standard library calls for each member, and what subclasses override."""
         position = self._locate(member)
         if position is None:
-            return super().extract(member, path, pwd)
+            place: str = super()._extract_member(member, path, pwd)  # type: ignore[misc]
+            return place
         extraction = self._extraction(path, pwd, 1, None)
         place = extraction.add(position, self._shown(member, position))
         extraction.flush()
@@ -517,14 +545,17 @@ class ZipFile(zipfile.ZipFile):
             If a file can't be written.
         """
         reader = self._reader
-        if reader is None or type(self).open is not ZipFile.open:
+        own = type(self).open, type(self)._extract_member
+        if reader is None or own != (ZipFile.open, ZipFile._extract_member):
             super().extractall(path, members, pwd)
             return
+        if self.fp is None:
+            raise ValueError(_CLOSED)
         jobs: list[tuple[Any, int | None]]
         if members is None and "filelist" not in self.__dict__:
             jobs = [(None, position) for position in range(len(reader.index))]
         else:
-            wanted = self.namelist() if members is None else members
+            wanted = zipfile.ZipFile.namelist(self) if members is None else members
             jobs = [(member, self._locate(member)) for member in wanted]
         total = sum(self._size(position) for _, position in jobs if position is not None)
         with _progress.bar(progress, "extracting", total) as advance:
@@ -559,10 +590,10 @@ class ZipFile(zipfile.ZipFile):
             self._leases.end(self._reader.close)
 
     def __reduce__(self) -> Any:
+        if self.fp is None:
+            raise ValueError(_CLOSED)
         if self._reader is None:
-            raise TypeError(
-                _CLOSED if self.fp is None else "only archives that are read natively are pickled"
-            )
+            raise TypeError("only archives that are read natively can be pickled")
         opened = self._reader.opened
         options = {
             "metadata_encoding": self.metadata_encoding,

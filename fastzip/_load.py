@@ -39,6 +39,11 @@ numpy_load: Final = np.load
 """NumPy's own, also while `numpy.load` is patched."""
 
 
+def _where(file: Any, opened: Opened | None) -> str:
+    """How messages speak of it."""
+    return str(getattr(file, "name", type(file).__name__)) if opened is None else opened.where
+
+
 def _front(file: Any, opened: Opened | None) -> bytes:
     """The first bytes; of a file object, those at its position, which doesn't move."""
     if opened is None:
@@ -186,7 +191,7 @@ def load(
     try:
         front = _front(file, opened)
         if not front:
-            raise EOFError("No data left in file")
+            raise errors.refusal("empty", "No data left in file", _where(file, opened))
         if front.startswith(ZIP_MAGIC):
             opened = open_file(file) if opened is None else opened
             npz = NpzFile(
@@ -208,7 +213,7 @@ def load(
         is_npy = front.startswith(MAGIC)
         if is_npy:
             limits = Limits(strict, max_members, max_total_size, max_member_size).checked()
-            where = str(getattr(file, "name", file)) if opened is None else opened.where
+            where = _where(file, opened)
             looked_at = file if opened is None else SourceFile(opened)
             _check_npy(looked_at, where, allow_pickle, max_header_size, limits, mmap_mode)
             if opened is not None and mmap_mode is None and opened.source.fileno() >= 0:
@@ -226,6 +231,8 @@ def load(
                 max_header_size=max_header_size,
             )
         except ValueError as exc:
+            if not is_npy and not allow_pickle:  # what is neither is taken for a pickle
+                raise errors.locate(exc, "pickle", _where(file, opened)) from None
             if not is_npy or allow_pickle or not is_malformed(exc):  # the unpickled object's own
                 raise
             raise errors.refusal("npy_header", f"{exc} [{where}]", where) from exc

@@ -77,6 +77,10 @@ class _ArrayError(Located, ValueError):
     """A member isn't the array that it should be."""
 
 
+class _EmptyError(Located, EOFError):
+    pass
+
+
 class _PlaceError(Located, ValueError):
     """A file to be written would not be where it should."""
 
@@ -175,6 +179,7 @@ OTHERS: Final[dict[str, tuple[type[Exception], str]]] = {
     "npy_trailing": (_ArrayError, "there are bytes behind the array, which strict=True refuses"),
     "max_header_size": (LimitError, "the .npy header is longer than max_header_size"),
     "pickle": (_ArrayError, "the array holds Python objects, and allow_pickle is false"),
+    "empty": (_EmptyError, "the file is empty"),
     "no_array": (_ArrayError, "an array is wanted, and the member isn't one"),
     "object_dtype": (_ArrayError, "an array of Python objects can't be a row of a batch"),
     "dtype": (_ArrayError, "an array of this dtype can't be a row of a batch"),

@@ -239,6 +239,24 @@ def test_fid_of_a_path(path):
         assert npz.fid is numpys.fid is None
 
 
+@pytest.mark.parametrize(
+    ("content", "code", "kind"),
+    [(b"", "empty", EOFError), (b"\x80\x04K\x01.", "pickle", ValueError)],
+)
+def test_no_archive_and_no_array(tmp_path, content, code, kind):
+    """NumPy's exception and words, with a code and the path."""
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    with pytest.raises(kind) as theirs:
+        np.load(path)
+    for file in (path, io.BytesIO(content)):
+        with pytest.raises(kind) as ours:
+            fastzip.load(file)
+        assert str(ours.value) == str(theirs.value)
+        assert ours.value.code == code
+        assert ours.value.path == (str(path) if file is path else "BytesIO")
+
+
 def test_own_fid(path):
     file = open(path, "rb")  # noqa: SIM115
     npz = fastzip.NpzFile(file, own_fid=True)

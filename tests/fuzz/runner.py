@@ -114,7 +114,7 @@ class Build:
         if wheel.returncode:
             stop(f"there is no wheel of atheris for Python {sys.version.split()[0]}", 3)
         compiler = {"CC": clang, "LDSHARED": f"{clang} -shared", "CFLAGS": FLAGS, "LDFLAGS": ""}
-        call(*pip, "pytest", f"{self.tree}[libdeflate]", FASTZIP_DEBUG="1", **compiler)
+        call(*pip, "pytest", f"{self.tree}[libdeflate,methods]", FASTZIP_DEBUG="1", **compiler)
         core = next(self.venv.glob("lib/python3*/site-packages/fastzip/_core.*.so"))
         for symbol in (b"__asan_report_load", b"__sanitizer_cov_trace"):
             if symbol not in core.read_bytes():

@@ -407,6 +407,38 @@ def test_no_room(lab, tmp_path, monkeypatch, largest_file, threads, large):
     assert tree(tmp_path)["07"] == bytes(50_000)
 
 
+def failing_writes(faults, fault, large):
+    """The nth write fails, for every n: one file isn't there, and nothing of it."""
+    if large:
+        _extract.WHOLE = 100
+    content = {f"d{i % 3}/{i}": bytes([i]) * 40_000 for i in range(10)}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in content.items():
+            made.writestr(name, data)
+    with fastzip.ZipFile(file, threads=1) as mine:
+        for n in (*range(len(content)), None):
+            folder = faults.folder / str(n)
+            with faults.during(".fastzip-", fault, call="write", after=n or 0, times=1):
+                kind, exc = faults.outcome(mine.extractall, folder, None if n is not None else [])
+                assert faults.injected("write") == (n is not None)
+            found = {name: data for name, data in tree(folder).items() if data is not None}
+            if fault.startswith("E") and fault != "EINTR" and n is not None:
+                assert (kind, exc.errno) == ("OSError", getattr(errno, fault))
+                lost = list(content)[n:] if large else [list(content)[n]]
+                assert found == {k: v for k, v in content.items() if k not in lost}
+                assert large or exc.filename == str(folder / lost[0])
+            else:
+                assert kind == "right", exc
+                assert found == (content if n is not None else {})
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("fault", ["ENOSPC", "EIO", "EDQUOT", "EINTR", "short", "crumbs"])
+def test_the_nth_write_fails(faultlab, injector, fault, large):
+    faultlab.run(failing_writes, fault, large, injector=injector)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_read_only_folder(lab, tmp_path):
     (tmp_path / "d").mkdir(mode=0o500)

@@ -183,7 +183,7 @@ class Extraction:
             except FileExistsError:
                 if os.path.islink(path):
                     self._check_link(path)
-                if not os.path.isdir(path) and explicit:
+                if not os.path.isdir(path) and (explicit or not os.path.exists(path)):
                     raise
                 if not os.path.isdir(path):
                     raise NotADirectoryError(20, os.strerror(20), path) from None

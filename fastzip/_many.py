@@ -87,7 +87,7 @@ class Many:
         ends = (self.places + self.sizes).tolist()
         views = [whole[at:end] for at, end in zip(self.places.tolist(), ends, strict=True)]
         for i, data in self.decoded.items():
-            views[i] = memoryview(bytearray(data))
+            views[i] = aligned(data)
         return views
 
     def raise_failure(self) -> None:
@@ -101,6 +101,14 @@ class Many:
             (name(int(self.positions[i])), getattr(self.failed[i], "code", "")) for i in order
         ]
         raise first
+
+
+def aligned(data: bytes) -> memoryview:
+    """A copy of these bytes, aligned and writable like those that are read natively."""
+    block: Any = _core.Block(len(data))
+    view = memoryview(block)
+    view[:] = data
+    return view
 
 
 def pieces(sizes: npt.NDArray[np.uint64], threads: int, most: int) -> Iterator[slice]:

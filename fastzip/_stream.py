@@ -183,7 +183,8 @@ class MemberFile(io.BufferedReader):
             raw = _Pieces(name, size, lambda: reader.pieces(position, pwd))
         self._leases = leases
         how = f" compress_type={_NAMES.get(method, method)}" if method else ""
-        self._shown = f"name={name!r} mode={_MODE!r}{how}"
+        mode = "" if _MODE == "rb" else f" mode={_MODE!r}"
+        self._shown = f"name={name!r}{mode}{how}"
         leases.hold(id(self))
         super().__init__(raw, BUFFER)
 

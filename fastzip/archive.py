@@ -18,7 +18,7 @@ import numpy as np
 
 from fastzip import _progress, _stream, _threads, errors
 from fastzip._extract import Extraction
-from fastzip._many import Many, pieces
+from fastzip._many import Many, aligned, pieces
 from fastzip._member import Reader
 from fastzip._sources import (
     Identity,
@@ -419,7 +419,7 @@ class ZipFile(zipfile.ZipFile):
         members = list(names)
         located = [self._locate(member) for member in members]
         if any(position is None for position in located):
-            return [memoryview(bytearray(self.read(member, pwd))) for member in members]
+            return [aligned(self.read(member, pwd)) for member in members]
         positions = np.array(located, np.int64)
         many = self._many(positions, threads, pwd)
         many.raise_failure()

@@ -1,4 +1,4 @@
-/* Makes reads and the start of threads fail, for tests.
+/* Makes reads, writes and the start of threads fail, for tests.
  *
  *     gcc -shared -fPIC -O1 faultio.c -o faultio.so -ldl
  *
@@ -6,8 +6,8 @@
  * one's, which is ours. It does nothing until it is armed from within the process (ctypes):
  *
  *     faultio_arm(call, part, fault, after, times, at, amount)
- *         the calls of this name ("pread64", …; NULL: all but "syscall") that read a file whose path
- *         contains `part` (and byte `at` of it, unless that is -1) are counted; the first `after` of
+ *         the calls of this name ("pread64", …; NULL: all that read but "syscall") that are about a
+ *         file whose path contains `part` (and byte `at` of it, unless that is -1) are counted; the first `after` of
  *         them pass, the next `times` get the fault:
  *             "fail"   -1 and errno `amount`
  *             "short"  at most `amount` bytes; 0: half of what was asked for
@@ -36,11 +36,11 @@
 #include <unistd.h>
 
 enum fault { NONE, FAIL, SHORT, ZERO, FLIP, DELAY };
-enum call { READ, PREAD, PREAD64, PREADV, PREADV64, PREADV2, SYSCALL, PTHREAD_CREATE, CALLS };
+enum call { READ, PREAD, PREAD64, PREADV, PREADV64, PREADV2, SYSCALL, WRITE, PTHREAD_CREATE, CALLS };
 
 static const char *const fault_names[] = { "", "fail", "short", "zero", "flip", "delay" };
 static const char *const call_names[] = {
-    "read", "pread", "pread64", "preadv", "preadv64", "preadv2", "syscall", "pthread_create"
+    "read", "pread", "pread64", "preadv", "preadv64", "preadv2", "syscall", "write", "pthread_create"
 };
 
 /* Written while nobody reads, but for `fault` and `refuse`: they are the last to be set. */
@@ -74,7 +74,7 @@ int faultio_arm(const char *call, const char *path, const char *name, long first
     strcpy(part, path);
     wanted = 0;
     for (int i = 0; i < CALLS; i++)
-        if (call ? !strcmp(call, call_names[i]) : i != SYSCALL) wanted |= 1 << i;
+        if (call ? !strcmp(call, call_names[i]) : i < SYSCALL) wanted |= 1 << i;
     after = first, times = n, at = byte, amount = much;
     for (enum fault f = FAIL; f <= DELAY; f++)
         if (!strcmp(name, fault_names[f])) { STORE(fault, f); return 0; }
@@ -156,6 +156,7 @@ static void *next(void **kept, const char *name) {
 #define REAL(type, name) static void *kept; type real = (type)next(&kept, name)
 
 typedef ssize_t (*read_fn)(int, void *, size_t);
+typedef ssize_t (*write_fn)(int, const void *, size_t);
 typedef ssize_t (*pread_fn)(int, void *, size_t, off_t);
 typedef ssize_t (*preadv_fn)(int, const struct iovec *, int, off_t);
 typedef ssize_t (*preadv2_fn)(int, const struct iovec *, int, off_t, int);
@@ -169,6 +170,13 @@ ssize_t read(int fd, void *b, size_t n) {
     ssize_t got = real(fd, b, f == SHORT ? fewer(n) : n);
     if (f == FLIP) flip(&(struct iovec){ b, n }, 1, got, offset);
     return got;
+}
+
+/* "zero" and "flip" are for reads. */
+ssize_t write(int fd, const void *b, size_t n) {
+    REAL(write_fn, "write");
+    enum fault f = due(WRITE, fd, -1, n);
+    return f == FAIL ? -1 : real(fd, b, f == SHORT ? fewer(n) : n);
 }
 
 static ssize_t pread_by(pread_fn real, enum call call, int fd, void *b, size_t n, off_t offset) {

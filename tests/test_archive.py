@@ -1145,6 +1145,21 @@ def test_read_many(lab, save, source, threads, engine):
     assert [bytes(v) for v in views[1:]] == [content[name] for name in wanted[1:]]
 
 
+@pytest.mark.parametrize("kind", [io.BytesIO, Bytes])
+@pytest.mark.parametrize("method", [0, 8, zipfile.ZIP_BZIP2])
+def test_read_many_is_aligned(kind, method):
+    """By whatever method and whoever reads."""
+    content = {f"{i}": bytes([i]) * (100 * i + 1) for i in range(9)} | {"empty": b""}
+    with fastzip.ZipFile(kind(written(content, method))) as archive:
+        views = archive.read_many([*content, "3"])
+        assert [bytes(view) for view in views] == [*content.values(), content["3"]]
+        for view in views:
+            assert not view.readonly
+            assert len(view) == 0 or np.frombuffer(view, np.uint8).ctypes.data % 64 == 0
+        views[3][:] = bytes(len(views[3]))
+        assert bytes(views[-1]) == content["3"]
+
+
 def test_read_many_of_empty_members():
     with fastzip.ZipFile(io.BytesIO(written({"a": b"", "b": b""}))) as archive:
         assert [bytes(v) for v in archive.read_many(["a", "b", "a"])] == [b""] * 3

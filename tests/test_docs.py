@@ -1,13 +1,15 @@
-"""docs/security.md says what the code does: its codes, its commands, its example."""
+"""docs/security.md and docs/drop-in.md say what the code does: codes, commands, an example."""
 
+import inspect
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import fastzip
-from fastzip import errors
+from fastzip import _methods, errors
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "security.md").read_text()
@@ -45,7 +47,7 @@ def test_files_and_stages_exist():
     assert {"tests/policy.py", "tests/fuzz/run"} < files
     assert not {name for name in files if not (ROOT / name).exists()}
     stages = set(re.findall(r"`\.ci/run (\w[\w-]*)`", TEXT))
-    assert stages == {"sanitizers", "races"}
+    assert stages == {"sanitizers", "races", "zipfile-tests"}
     if (ROOT / ".ci").exists():  # a source distribution has none
         command = ["bash", str(ROOT / ".ci" / "run"), "--list"]
         listed = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -57,3 +59,31 @@ def test_example(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "docs/security.md", "exec"), {})
     assert capsys.readouterr().out == "0.0\nmax_member_size large.npy\n"
+
+
+# ---- docs/drop-in.md -------------------------------------------------------------------------
+
+CONTRACTS = (ROOT / "docs" / "drop-in.md").read_text()
+
+
+def test_methods_and_extras():
+    """The table's numbers are the methods that are read, its extras those that there are."""
+    table = CONTRACTS.partition("## Methods and passwords")[2]
+    numbers = re.findall(r"\((\d+(?:, \d+)?)\)", re.sub(r"^\| passwords.*", "", table, flags=re.M))
+    listed = {int(n) for group in numbers for n in group.split(", ")}
+    assert listed == set(_methods.METHODS) - {0, 8}
+    extras = set(re.findall(r"fastzip-reader\[(\w+)\]", table))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (
+        extras == {"aes", "deflate64", "methods", "zstd"} <= set(project["optional-dependencies"])
+    )
+
+
+def test_reason_codes_and_parameters():
+    named = set(re.findall(r"`(\w+)`\)", CONTRACTS))
+    assert {"closed", "cd_range", "link_outside", "mmap_deflated", "package"} <= named
+    assert named <= set(CODES)
+    for call in (fastzip.load, fastzip.ZipFile):
+        for name, parameter in inspect.signature(call).parameters.items():
+            if parameter.kind is parameter.KEYWORD_ONLY and name != "strict_timestamps":
+                assert f"`{name}`" in CONTRACTS, name

@@ -8,7 +8,8 @@
    4  appended to by zipfile                    test_appended_to
   22  FIFOs, devices, directories, sockets      test_no_regular_file; test_sources.py:
                                                 test_pipes_and_devices_do_not_block
-  24  no space left, read-only folders          nothing is ever written: test_reading_writes_nothing
+  24  no space left, read-only folders          test_reading_writes_nothing; test_extract.py:
+                                                test_no_room, test_the_nth_write_fails
   25  locale, UTF-8 mode, time zone             test_names_in_every_locale
   27  long paths, undecodable paths             test_paths_beyond_path_max, test_undecodable_path
 ====  ========================================  ==================================================

@@ -880,6 +880,46 @@ def test_zipfile_path(listed, save):
             mine.getinfo("nope")
 
 
+def test_zipfile_path_of_other_archives(save):
+    """Of one that is written, of a subclass's, and twice."""
+    for kind in (fastzip.ZipFile, zipfile.ZipFile):
+        file = io.BytesIO()
+        with kind(file, "w") as archive:
+            root = zipfile.Path(archive)
+            with root.joinpath("a/b.txt").open("w", encoding="utf-8") as member:
+                member.write("text")
+            assert archive.namelist() == ["a/b.txt", "a/"]
+            assert root.joinpath("a").is_dir()
+            assert isinstance(archive, kind)
+        with zipfile.ZipFile(file) as archive:
+            assert archive.read("a/b.txt") == b"text"
+
+    class Mine(fastzip.ZipFile):
+        def extra(self):
+            return len(self.namelist())
+
+    with Mine(save(written(TREE))) as archive:
+        assert archive.extra() == 5
+        zipfile.Path(archive), zipfile.Path(zipfile.Path(archive).root)
+        assert isinstance(archive, Mine)
+        assert archive.extra() == 8
+        assert archive.read("a/b/c.txt") == b"1"
+        assert is_native(archive)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_extraction_after_zipfile_path(listed, save, tmp_path):
+    """Implied folders are no members, and are made all the same."""
+    with fastzip.ZipFile(save(written(TREE))) as archive:
+        if listed:
+            archive.infolist()
+        zipfile.Path(archive)
+        archive.extractall(tmp_path / "all")
+        found = {str(p.relative_to(tmp_path / "all")) for p in (tmp_path / "all").rglob("*")}
+        assert found == {"top.txt", "a", "a/b", "a/b/c.txt", "a/d.txt", "e", "f", "f/g"}
+        assert archive.extract("a/d.txt", tmp_path) == str(tmp_path / "a" / "d.txt")
+
+
 def test_own_path(save):
     file = save(written(TREE))
     ours, theirs = fastzip.Path(file), zipfile.Path(file)
@@ -1272,6 +1312,43 @@ def test_many_threads(save):
                     assert archive.getinfo(name).file_size == len(content[name])
 
         run_threads(work, 8)
+
+
+def test_closed_while_others_read(save):
+    """They get what was asked for, or are told; nothing stays open."""
+    content = {f"{i}": bytes([i]) * 50_000 for i in range(20)}
+    path = save(written(content))
+    before = sorted(os.listdir("/proc/self/fd"))
+    for round_ in range(8):
+        archive = fastzip.ZipFile(path)
+        told, reads = [], [0]
+
+        def work(i, archive=archive, told=told, reads=reads):
+            for j in range(10_000):
+                name = f"{(i + j) % 20}"
+                try:
+                    if j % 3 == 0:
+                        assert archive.read(name) == content[name]
+                    elif j % 3 == 1:
+                        with archive.open(name) as member:
+                            assert member.read() == content[name]
+                    else:
+                        assert bytes(archive.read_many([name, "0"])[0]) == content[name]
+                    reads[0] += 1
+                except ValueError as exc:
+                    assert "closed" in str(exc)  # noqa: PT017
+                    told.append(exc)
+                    return
+
+        closer = threading.Timer(0.005 * (round_ % 4), archive.close)
+        closer.start()
+        run_threads(work, 4)
+        closer.join()
+        assert len(told) == 4
+    gone = time.monotonic() + 10
+    while sorted(os.listdir("/proc/self/fd")) != before and time.monotonic() < gone:
+        time.sleep(0.01)
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_after_a_fork(save):

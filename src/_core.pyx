@@ -20,6 +20,7 @@ from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 from batch cimport *
 from directory cimport *
+from front cimport *
 from inflate cimport *
 from lanes cimport *
 from source cimport *

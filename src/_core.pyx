@@ -21,6 +21,7 @@ from libc.string cimport memchr, memcpy, memset
 from batch cimport *
 from crypt cimport *
 from directory cimport *
+from front cimport *
 from inflate cimport *
 from lanes cimport *
 from source cimport *

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import importlib.util
 import io
 import os
-import pathlib
 import struct
 import types
 import zlib
@@ -395,11 +393,9 @@ def no_leaks(tmp_path_factory: Any) -> Any:
 @pytest.fixture(scope="session")
 def faultlab() -> Any:
     """The module faultlab.py beside this file."""
-    path = pathlib.Path(__file__).with_name("faultlab.py")
-    spec = importlib.util.spec_from_file_location("faultlab", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    import faultlab  # this file is loaded without the tests, too, by the fuzzer
+
+    return faultlab
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ bytes for every archive here, member by member, out of memory and out of a file.
 from __future__ import annotations
 
 import bz2
-import importlib.util
 import itertools
 import lzma
 import math
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import policy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,19 +27,6 @@ import fastzip
 from fastzip import _core, _sources, errors
 from fastzip._member import Reader
 from fastzip.index import Limits
-
-
-def _load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-policy = _load(Path(__file__).with_name("policy.py"))
 
 # Fields that are worth lying about, by the signature of their record: (offset, bytes).
 FIELDS = {

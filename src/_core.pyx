@@ -103,6 +103,8 @@ cdef void destroy_scratch(void *p) noexcept nogil:
         arena_free(&s.input)
     if s.output.ptr != NULL:
         arena_free(&s.output)
+    if s.rooms.ptr != NULL:
+        arena_free(&s.rooms)
     memory_give(s.lanes_memory)
     memory_give(s)
 

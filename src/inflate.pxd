@@ -76,6 +76,7 @@ cdef enum:
     AT_MEMORY_SPEED = 64 << 20   # the same for what only reads or copies
     LANES_MOST = 16 << 20        # members above this are no members for the batch kernel: four of them at
                                  # once take a tenth of a second, and nothing stops them in between
+    ENOUGH = 256 << 10           # buffers are at least so large: what they grow out of would lie idle
     KEEP = 4 << 20               # buffers above this go back to the arena after each use
 
 # zlib-ng's zng_stream. inflateInit2_ is given its size and refuses another layout.
@@ -132,6 +133,7 @@ cdef struct Scratch:
     fz_inflate_state *lanes
     arena_block input            # compressed bytes as read from the file
     arena_block output           # a member that can't be inflated where it belongs
+    arena_block rooms            # the same, one for each of the batch kernel's lanes
 
 cdef struct Job:
     const uint8_t *src
@@ -158,8 +160,8 @@ cdef inline int reserve(arena_block *b, size_t n) noexcept nogil:
     if b.ptr != NULL:
         arena_free(b)
     memset(b, 0, sizeof(arena_block))
-    if want < 65536:
-        want = 65536
+    if want < ENOUGH:
+        want = ENOUGH
     return OK if arena_alloc(b, want) == 0 else MEMORY
 
 
@@ -171,6 +173,9 @@ cdef inline void trim(Scratch *s) noexcept nogil:
     if s.output.ptr != NULL and s.output.cap > KEEP:
         arena_free(&s.output)
         memset(&s.output, 0, sizeof(arena_block))
+    if s.rooms.ptr != NULL and s.rooms.cap > KEEP:
+        arena_free(&s.rooms)
+        memset(&s.rooms, 0, sizeof(arena_block))
 
 
 cdef inline int ready_stream(const Engines *e, Scratch *s) noexcept nogil:

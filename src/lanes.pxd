@@ -61,7 +61,7 @@ cdef inline bint place_in_lane(Pass *p, Lane *lane, size_t i) noexcept nogil:
         lane.in_place = head <= HEAD_MOST and head <= p.row_bytes and has_below(p, i) \
             and p.progress[i + 1] != IN_WORK and p.progress[i + 1] != BLOCKED
     if not lane.in_place:
-        j.dst = <uint8_t *>p.scratch.output.ptr + <size_t>(lane - p.lanes) * p.room
+        j.dst = <uint8_t *>p.scratch.rooms.ptr + <size_t>(lane - p.lanes) * p.room
         j.dst_room = j.dst_len + SLACK
         return True
     j.dst = j.row - head
@@ -168,7 +168,7 @@ cdef inline int inflate_lanes(const Engines *e, Scratch *s, Job *jobs, size_t n,
     p.room = (most + SLACK + 63) & ~<size_t>63
     status = ready_lanes(s)
     if status == OK:
-        status = reserve(&s.output, p.room * LANES)
+        status = reserve(&s.rooms, p.room * LANES)
     if status != OK:
         return status
     for i in range(LANES):

@@ -83,7 +83,9 @@ def test_every_allocation(faultlab, material, engine, kind):
                 assert np.array_equal(read(npz), right), (what, nth)
         assert verdicts[0] != "right"
         # zlib-ng's stream may be asked for once more; input may be reserved that nobody needs.
-        assert threads > 1 or verdicts.count("right") <= 1, (what, verdicts)
+        # Without memory for the batch kernel's lanes, members are done one after the other.
+        spared = 3 if engine == "batch" else 1
+        assert threads > 1 or verdicts.count("right") <= spared, (what, verdicts)
 
 
 def look_up_none(npz):

@@ -25,7 +25,7 @@ LANES = ["src/inflate_batch.c", "src/inflate_avx2.c", "src/inflate_portable.c"]
 core = Extension(
     "fastzip._core",
     sources=["src/_core.pyx", "src/pool.c", "src/arena.c", "src/memory.c", "src/files.c", *LANES],
-    depends=sorted(glob("src/*.pxd") + glob("src/*.h") + glob("src/inflate_*.c")),
+    depends=sorted(glob("src/*.px[di]") + glob("src/*.h") + glob("src/inflate_*.c")),
     include_dirs=["src"],
     define_macros=macros,
     extra_compile_args=flags,

@@ -1,0 +1,316 @@
+"""Part of _core.pyx: the directory as an object; names to rows and back."""
+
+cdef struct Sortable:
+    uint64_t offset
+    uint64_t row
+
+
+cdef int by_offset(const void *a, const void *b) noexcept nogil:
+    cdef uint64_t x = (<const Sortable *>a).offset, y = (<const Sortable *>b).offset
+    return (x > y) - (x < y)
+
+
+cdef struct Opening:
+    const Bytes *source
+    const Rules *rules
+    Place place
+    Listing *listing
+    Table *table
+    uint64_t bad, twin
+    int status
+
+
+cdef void open_directory(void *arg, size_t group, void *scratch) noexcept nogil:
+    """The pool's work for an archive that is opened."""
+    cdef Opening *o = <Opening *>arg
+    o.status = find_directory(o.source, o.rules.strict, &o.place, &o.bad)
+    if o.status != OK:
+        return
+    o.status = walk(o.source, &o.place, o.rules, o.listing)
+    if o.status == OK:
+        o.status = check_rules(&o.place, o.rules, o.listing)
+    o.bad = o.listing.bad_offset
+    if o.status == OK and o.rules.strict and o.listing.count:
+        o.status = build_table(o.listing, o.table, &o.twin)
+        if o.status == OK and o.twin == o.listing.count:
+            o.twin = find_twin(o.listing, o.table)
+        if o.status == OK and o.twin < o.listing.count:
+            o.status = DUPLICATE_NAME
+            o.bad = o.listing.rows[o.twin].header_offset
+
+
+@cython.final
+cdef class Directory:
+    """The parsed central directory: a row for each member, the name bytes, a table for lookup.
+
+    Rows and names never change. The buffer protocol gives the rows, read-only."""
+    cdef Listing listing
+    cdef Table table
+    cdef Rules rules
+    cdef uint64_t *limits
+    cdef uint32_t extra_hint
+    cdef readonly int status
+    cdef readonly uint64_t bad_offset
+    cdef readonly int64_t bad_row         # -1, or the member that the status is about
+    cdef readonly uint64_t shift          # bytes in front of the archive
+    cdef list renamed                     # names from Unicode path extra fields, if there are any …
+    cdef dict by_name                     # … and then, the lookup
+
+    def __cinit__(self, Source source not None, uint64_t seed0, uint64_t seed1, bint strict=False,
+                  max_members=None, max_total_size=None, max_member_size=None):
+        cdef Opening o
+        cdef int64_t entered
+        self.table.seed0, self.table.seed1 = seed0, seed1
+        self.rules.strict = strict
+        self.rules.max_members = UINT64_MAX if max_members is None else max_members
+        self.rules.max_total_size = UINT64_MAX if max_total_size is None else max_total_size
+        self.rules.max_member_size = UINT64_MAX if max_member_size is None else max_member_size
+        self.extra_hint = 20              # what NumPy's writer leaves in local headers
+        self.bad_row = -1
+        memset(&o, 0, sizeof(Opening))
+        o.source, o.rules, o.status = &source.bytes_, &self.rules, INTERRUPTED
+        o.listing, o.table = &self.listing, &self.table
+        entered = source._enter()
+        if entered < 0:
+            self.status = CLOSED
+            return
+        try:
+            if source.bytes_.size > LONG:
+                if run(open_directory, &o, 1, 1) == POOL_NO_MEMORY:
+                    o.status = MEMORY
+            else:
+                with nogil:
+                    open_directory(&o, 0, NULL)
+        finally:
+            source._leave(entered)
+        self.shift, self.status, self.bad_offset = o.place.shift, o.status, o.bad
+        if o.status == DUPLICATE_NAME:
+            self.bad_row = <int64_t>o.twin
+
+    def __dealloc__(self):
+        release(&self.listing)
+        if self.table.block.ptr != NULL:
+            arena_free(&self.table.block)
+        memory_give(self.limits)
+
+    def __len__(self):
+        return <Py_ssize_t>self.listing.count
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.listing.rows,
+                          <Py_ssize_t>(self.listing.count * sizeof(Row)), 1, flags)
+
+    @property
+    def nbytes(self):
+        """Bytes of rows, names and table."""
+        return (self.listing.count * sizeof(Row) + self.listing.names_size
+                + (self.table.size * 4 if self.table.slots != NULL else 0))
+
+    @property
+    def has_table(self):
+        """Has anything been looked up by name?"""
+        return self.table.slots != NULL
+
+    cdef int _need_limits(self) noexcept:
+        """Where each member must end, for archives that aren't in the order of their offsets; a
+        status."""
+        cdef uint64_t n = self.listing.count, i, next_ = self.listing.start, at
+        cdef Sortable *order
+        cdef uint64_t *limits
+        if self.listing.ordered or self.limits != NULL:
+            return OK
+        order = <Sortable *>memory_take(n * sizeof(Sortable))
+        limits = <uint64_t *>memory_take(n * sizeof(uint64_t))
+        if order == NULL or limits == NULL:
+            memory_give(order)
+            memory_give(limits)
+            return MEMORY
+        for i in range(n):
+            order[i].offset, order[i].row = self.listing.rows[i].header_offset, i
+        qsort(order, n, sizeof(Sortable), by_offset)
+        i = n
+        while i > 0:                      # members of equal offset overlap: none has room
+            i -= 1
+            limits[order[i].row] = next_
+            at = order[i].offset
+            if at < next_:
+                next_ = at
+            if i + 1 < n and order[i + 1].offset == at:
+                limits[order[i].row] = limits[order[i + 1].row] = at
+        memory_give(order)
+        self.limits = limits
+        return OK
+
+    def build_table(self):
+        """Prepare the lookup by name; done at the first one otherwise. Returns a status."""
+        cdef Table table
+        cdef uint64_t twin
+        cdef int status
+        if self.table.slots != NULL:
+            return int(OK)
+        memset(&table, 0, sizeof(Table))
+        table.seed0, table.seed1 = self.table.seed0, self.table.seed1
+        with nogil:
+            status = build_table(&self.listing, &table, &twin)
+        if self.table.slots != NULL:      # another thread was quicker
+            if table.block.ptr != NULL:
+                arena_free(&table.block)
+        elif status == OK:
+            self.table = table
+        elif table.block.ptr != NULL:
+            arena_free(&table.block)
+        return status
+
+    cdef int64_t _find(self, str key, bint npy) except -2:
+        """The row of this name, or of this name + ".npy" (if npy); -1: none."""
+        cdef Py_ssize_t n
+        cdef const char *p
+        cdef bytes encoded
+        cdef uint64_t row, count = self.listing.count
+        cdef char small[256]
+        cdef bytes longer
+        if self.renamed is not None:
+            return self._find_renamed(key, npy)
+        if self.table.slots == NULL and count:
+            if self.build_table() != OK:
+                raise MemoryError("cannot allocate the table of names")
+        if count == 0:
+            return -1
+        if not PyUnicode_IS_ASCII(key):
+            return self._find_wide(key, npy)
+        p = PyUnicode_AsUTF8AndSize(key, &n)
+        row = find_name(&self.listing, &self.table, <const uint8_t *>p, <size_t>n, False)
+        if row == count and npy:
+            if n <= 252:
+                memcpy(small, p, <size_t>n)
+                memcpy(small + n, b".npy", 4)
+                row = find_name(&self.listing, &self.table, <uint8_t *>small, <size_t>n + 4, False)
+            else:
+                longer = p[:n] + b".npy"
+                row = find_name(&self.listing, &self.table, <const uint8_t *>PyBytes_AS_STRING(longer),
+                                <size_t>n + 4, False)
+        return <int64_t>row if row < count else -1
+
+    def rename(self, list names not None):
+        """Give all members other names, before anybody has looked one up."""
+        if len(names) != len(self) or self.renamed is not None:
+            raise ValueError("one name for each member, and once")
+        self.renamed = names
+
+    cdef int64_t _find_renamed(self, str key, bint npy) except -2:
+        if self.by_name is None:
+            self.by_name = {name: i for i, name in enumerate(self.renamed)}
+        found = self.by_name.get(key, -1)
+        if found < 0 and npy:
+            found = self.by_name.get(key + ".npy", -1)
+        return found
+
+    cdef int64_t _find_wide(self, str key, bint npy) except -2:
+        """Names beyond ASCII are written as UTF-8 (flagged) or as code page 437; the last one wins."""
+        cdef int64_t best = -1
+        cdef uint64_t row
+        cdef bytes name
+        for suffix in ("", ".npy") if npy else ("",):
+            for encoding, utf8 in (("utf-8", True), ("cp437", False)):
+                try:
+                    name = (key + suffix).encode(encoding, "surrogateescape" if utf8 else "strict")
+                except UnicodeEncodeError:
+                    continue
+                row = find_name(&self.listing, &self.table, <const uint8_t *>PyBytes_AS_STRING(name),
+                                <size_t>len(name), utf8)
+                if row < self.listing.count and <int64_t>row > best:
+                    best = <int64_t>row
+            if best >= 0:
+                break
+        return best
+
+    def find(self, str key not None):
+        """The row of the last member of this name, or -1."""
+        return self._find(key, False)
+
+    def find_key(self, str key not None):
+        """The row that NumPy means by this key: the member `key`, else `key.npy`; or -1."""
+        return self._find(key, True)
+
+    def find_keys(self, list keys not None, int64_t[::1] out not None):
+        """find_key for a list of names; returns the index of the first unknown one, or -1."""
+        cdef Py_ssize_t i
+        for i in range(min(len(keys), out.shape[0])):
+            key = keys[i]
+            if not PyUnicode_Check(key):
+                raise TypeError(f"a key must be a name or a position, not {type(key).__name__}")
+            out[i] = self._find(str(key) if type(key) is not str else key, True)
+            if out[i] < 0:
+                return i
+        return -1
+
+    def row(self, Py_ssize_t i):
+        """(header offset, size, method) of row i; NumPy's own access takes ten times as long."""
+        if not 0 <= i < <Py_ssize_t>self.listing.count:
+            raise IndexError(i)
+        cdef Row *row = self.listing.rows + i
+        return row.header_offset, row.size, row.method
+
+    @property
+    def start(self):
+        """Where the directory begins in the source."""
+        return self.listing.start
+
+    @property
+    def unicode_paths(self):
+        """Does some entry give its name once more, as UTF-8 (APPNOTE 4.6.9)?"""
+        return self.listing.unicode_paths
+
+    def record(self, Py_ssize_t i):
+        """Where in the source entry i of the directory begins; the one behind the last is its end."""
+        if not 0 <= i <= <Py_ssize_t>self.listing.count:
+            raise IndexError(i)
+        return self.listing.start + record_of(&self.listing, <uint64_t>i)
+
+    def raw_name(self, Py_ssize_t i):
+        """The bytes of row i's name."""
+        if not 0 <= i < <Py_ssize_t>self.listing.count:
+            raise IndexError(i)
+        cdef Row *row = self.listing.rows + i
+        return (<char *>self.listing.names + row.name_offset)[:row.name_length]
+
+    @property
+    def has_nul(self):
+        """Does some name hold a NUL byte?"""
+        return (self.listing.names_size != 0
+                and memchr(self.listing.names, 0, <size_t>self.listing.names_size) != NULL)
+
+    def wide_rows(self):
+        """The rows whose names aren't ASCII, as a list."""
+        cdef Py_ssize_t i
+        cdef Row *row
+        cdef list out = []
+        for i in range(<Py_ssize_t>self.listing.count):
+            row = self.listing.rows + i
+            if not ascii_only(self.listing.names + row.name_offset, row.name_length):
+                out.append(i)
+        return out
+
+    def names(self, Py_ssize_t start, Py_ssize_t stop, bint keys):
+        """The names of these rows, decoded (APPNOTE 4.4.4 bit 11, D.1); `keys` drops ".npy"."""
+        cdef Py_ssize_t i, n
+        cdef Row *row
+        cdef const uint8_t *p
+        cdef list out = []
+        if start < 0 or stop > <Py_ssize_t>self.listing.count:
+            raise IndexError((start, stop))
+        for i in range(start, stop):
+            if self.renamed is not None:
+                name = <str>self.renamed[i]
+                out.append(name.removesuffix(".npy") if keys else name)
+                continue
+            row = self.listing.rows + i
+            p = self.listing.names + row.name_offset
+            n = row.name_length
+            if keys and n >= 4 and memcmp(p + n - 4, b".npy", 4) == 0:
+                n -= 4
+            if row.flags & FLAG_UTF8 or ascii_only(p, <size_t>n):
+                out.append(PyUnicode_DecodeUTF8(<const char *>p, n, "surrogateescape"))
+            else:
+                out.append(PyUnicode_Decode(<const char *>p, n, "cp437", NULL))
+        return out

@@ -1,0 +1,324 @@
+"""Part of _core.pyx: members, one and many, to memory and to files."""
+
+cdef void prepare(Batch *b, Source source, Directory directory, bint verify) noexcept:
+    memset(b, 0, sizeof(Batch))
+    b.source = &source.bytes_
+    b.listing = &directory.listing
+    b.rules = &directory.rules
+    b.limits = directory.limits
+    b.extra_hint = &directory.extra_hint
+    b.engines = &engines
+    b.verify = verify
+    b.group = b.last_group = 1
+
+
+def read_member(Source source not None, Directory directory not None, int64_t position,
+                size_t lead, bint verify, uint64_t most):
+    """The whole member in a new Block, from byte `lead` on; or a status: OTHER_HEADER if it has more
+    than `most` bytes, so that somebody looks at its header before memory is taken for all of it.
+
+    Sizes are compared with what the archive can hold before memory is taken."""
+    cdef Batch b
+    cdef Block block
+    cdef int32_t result = INTERRUPTED
+    cdef Span span
+    cdef Scratch *s
+    cdef int64_t entered
+    cdef int status
+    if not 0 <= position < <int64_t>directory.listing.count:
+        raise IndexError(position)
+    if directory._need_limits() != OK:
+        return int(MEMORY)
+    prepare(&b, source, directory, verify)
+    b.positions, b.n = &position, 1
+    status = look_up(&b, 0, &span)
+    if status != OK:
+        return int(status)
+    if span.row.size > most:
+        return int(OTHER_HEADER)
+    entered = source._enter()
+    if entered < 0:
+        return int(CLOSED)
+    try:
+        block = Block(<size_t>span.row.size, lead)
+        b.out = <uint8_t *>block.block.ptr + lead
+        b.row_bytes = <size_t>span.row.size
+        b.room_behind = SLACK
+        b.statuses = &result
+        if span.row.size > LONG or span.row.compressed_size > LONG:
+            if run(run_group, &b, 1, 1) == POOL_NO_MEMORY:
+                result = MEMORY
+        else:
+            s = <Scratch *>pool_take_scratch()
+            if s == NULL:
+                return int(MEMORY)
+            with nogil:
+                run_group(&b, 0, s)
+                pool_give_scratch(s)
+    finally:
+        source._leave(entered)
+    return block if result == OK else int(result)
+
+
+def read_front(Source source not None, Directory directory not None, int64_t position, size_t n):
+    """At most n bytes of the member's beginning, unverified; or a status."""
+    cdef Batch b
+    cdef Scratch *s
+    cdef int64_t entered
+    cdef int status
+    cdef size_t got = 0
+    cdef bytes out
+    cdef uint8_t *p
+    if not 0 <= position < <int64_t>directory.listing.count:
+        raise IndexError(position)
+    if engines.init == NULL:              # only zlib-ng can stop in the middle
+        whole = read_member(source, directory, position, 0, True, UINT64_MAX)
+        return whole if isinstance(whole, int) else bytes(memoryview(whole)[:n])
+    if directory._need_limits() != OK:
+        return int(MEMORY)
+    prepare(&b, source, directory, False)
+    entered = source._enter()
+    if entered < 0:
+        return int(CLOSED)
+    try:
+        out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
+        p = <uint8_t *>PyBytes_AS_STRING(out)
+        s = <Scratch *>pool_take_scratch()
+        if s == NULL:
+            return int(MEMORY)
+        b.positions, b.n = &position, 1
+        with nogil:
+            status = c_read_front(&b, s, p, n, &got)
+            trim(s)
+            pool_give_scratch(s)
+    finally:
+        source._leave(entered)
+    return out[:got] if status == OK else int(status)
+
+
+cdef tuple find_one(Source source, Directory directory, int64_t position, bint foreign):
+    """(status, where in the source a member's data begin, its local header if it is wanted)."""
+    cdef Batch b
+    cdef Span p
+    cdef Scratch *s
+    cdef int64_t entered
+    cdef uint64_t offset = 0
+    cdef bytes header = b""
+    cdef int status
+    if not 0 <= position < <int64_t>directory.listing.count:
+        raise IndexError(position)
+    if directory._need_limits() != OK:
+        return int(MEMORY), 0, header
+    prepare(&b, source, directory, False)
+    b.foreign = foreign
+    entered = source._enter()
+    if entered < 0:
+        return int(CLOSED), 0, header
+    try:
+        s = <Scratch *>pool_take_scratch()
+        if s == NULL:
+            return int(MEMORY), 0, header
+        b.positions, b.n = &position, 1
+        try:
+            with nogil:
+                status = c_find_data(&b, s, &p, &offset)
+            if status == OK and foreign:
+                header = (<const char *>p.bytes)[:offset - p.start]
+        finally:
+            trim(s)
+            pool_give_scratch(s)
+    finally:
+        source._leave(entered)
+    return status, offset, header
+
+
+def data_offset(Source source not None, Directory directory not None, int64_t position):
+    """(status, where in the source the member's data begin). The row says how many there are."""
+    return find_one(source, directory, position, False)[:2]
+
+
+def locate(Source source not None, Directory directory not None, int64_t position):
+    """Where a member's data are and what they are, by whatever method and encrypted or not, all that
+    header and directory say of it checked: (offset, compressed size, size, CRC, flags, method, time of
+    the local header, local extra field); or a status."""
+    cdef Row *row
+    cdef bytes header
+    status, offset, header = find_one(source, directory, position, True)
+    if status != OK:
+        return status
+    row = directory.listing.rows + position
+    return (offset, row.compressed_size, row.size, row.crc, row.flags, row.method,
+            le16(<const uint8_t *>PyBytes_AS_STRING(header) + 10), header[LOCAL_SIZE + row.name_length:])
+
+
+def fetch(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
+          const int64_t[::1] rows, uint8_t[:, :] out not None, bytes head not None, unsigned threads,
+          bint verify, int32_t[::1] statuses not None):
+    """Fill out[rows[i]] (out[i] without rows) with the payload of member positions[i].
+
+    Members must begin with the .npy header `head` and hold a row's bytes after it. statuses[i] tells
+    how member i went. Rows must not overlap. Returns when no thread writes into `out` any more."""
+    cdef Batch b
+    cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
+    cdef size_t groups
+    cdef int64_t entered
+    if statuses.shape[0] != n or (rows is not None and rows.shape[0] != n):
+        raise ValueError("positions, rows and statuses differ in length")
+    for i in range(n):
+        if not 0 <= positions[i] < count:
+            raise IndexError(f"no member at position {positions[i]}")
+        if not 0 <= (i if rows is None else rows[i]) < out.shape[0]:
+            raise IndexError(f"no row for job {i}")
+    if out.shape[1] > 1 and out.strides[1] != 1:
+        raise ValueError("rows must be contiguous")
+    if out.shape[0] > 1 and abs(out.strides[0]) < out.shape[1]:
+        raise ValueError("rows overlap")
+    if n == 0:
+        return
+    if directory._need_limits() != OK:
+        for i in range(n):
+            statuses[i] = MEMORY
+        return
+    prepare(&b, source, directory, verify)
+    b.positions, b.n = &positions[0], <size_t>n
+    if rows is not None:
+        b.rows = &rows[0]
+    b.row_bytes = <size_t>out.shape[1]
+    b.stride = out.strides[0] if out.shape[0] > 1 else out.shape[1]
+    b.out = &out[0, 0] if out.shape[1] else <uint8_t *>PyBytes_AS_STRING(head)
+    if not out.shape[1]:
+        b.stride = 0
+    b.head, b.head_len = <const uint8_t *>PyBytes_AS_STRING(head), <size_t>len(head)
+    b.statuses = &statuses[0]
+    for i in range(n):
+        statuses[i] = INTERRUPTED
+    if threads == 0:
+        threads = 1
+    groups = divide(&b, threads)
+    entered = source._enter()
+    if entered < 0:
+        for i in range(n):
+            statuses[i] = CLOSED
+        return
+    try:
+        if run(run_group, &b, groups, threads) == POOL_NO_MEMORY:
+            for i in range(n):
+                statuses[i] = MEMORY
+    finally:
+        source._leave(entered)
+
+
+def read_many(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
+              unsigned threads, bint verify, size_t[::1] places not None, int32_t[::1] statuses not None):
+    """Whole members of any sizes in one new Block: member positions[i] at places[i], aligned. statuses[i]
+    tells how it went. Returns None, and no more than a status each, where there is no memory."""
+    cdef Batch b
+    cdef Block block
+    cdef Span span
+    cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
+    cdef size_t total = 0, size, groups
+    cdef int64_t entered
+    cdef int failed
+    if statuses.shape[0] != n or places.shape[0] != n:
+        raise ValueError("positions, places and statuses differ in length")
+    for i in range(n):
+        if not 0 <= positions[i] < count:
+            raise IndexError(f"no member at position {positions[i]}")
+        places[i] = 0
+        statuses[i] = MEMORY
+    if n == 0 or directory._need_limits() != OK:
+        return None
+    prepare(&b, source, directory, verify)
+    b.positions, b.n = &positions[0], <size_t>n
+    for i in range(n):                    # only what could be true is given room
+        size = 0
+        if look_up(&b, <size_t>i, &span) == OK:
+            size = <size_t>span.row.size
+        places[i] = total
+        if size > (<size_t>1 << 62) - total - 64:
+            return None
+        total += (size + 63) & ~<size_t>63
+    try:
+        block = Block(total)
+    except MemoryError:
+        return None
+    b.places, b.out, b.row_bytes = &places[0], <uint8_t *>block.block.ptr, total // <size_t>n
+    b.statuses = &statuses[0]
+    for i in range(n):
+        statuses[i] = INTERRUPTED
+    groups = divide(&b, threads if threads else 1)
+    entered = source._enter()
+    if entered < 0:
+        for i in range(n):
+            statuses[i] = CLOSED
+        return block
+    try:
+        failed = run(run_group, &b, groups, threads)
+    finally:
+        source._leave(entered)
+    if failed == POOL_NO_MEMORY:
+        for i in range(n):
+            statuses[i] = MEMORY
+    return block
+
+
+# ----------------------------------------------------------------------------------------- writing
+
+cdef extern from "files.h" nogil:
+    ctypedef struct file_job:
+        int folder
+        const char *name
+        const uint8_t *data
+        size_t size
+    int file_write(const file_job *job, unsigned long long salt, unsigned long long serial)
+
+cdef struct Writing:
+    const file_job *jobs
+    size_t n
+    unsigned long long salt, serial
+    int32_t *statuses
+
+
+cdef void write_group(void *arg, size_t group, void *scratch) noexcept nogil:
+    """The pool's work: eight files."""
+    cdef Writing *w = <Writing *>arg
+    cdef size_t i
+    for i in range(8 * group, 8 * group + 8 if 8 * group + 8 < w.n else w.n):
+        if w.statuses[i] != OK:
+            continue
+        w.statuses[i] = INTERRUPTED if pool_stopped(False) else file_write(w.jobs + i, w.salt, w.serial + i)
+
+
+def write_files(Block block not None, const size_t[::1] places not None, const size_t[::1] sizes not None,
+                list names not None, const int32_t[::1] folders not None, unsigned threads,
+                uint64_t salt, uint64_t serial, int32_t[::1] statuses not None):
+    """Write the members that read_many has read: sizes[i] bytes at places[i] as names[i] (bytes, no
+    slash) in the folder with the descriptor folders[i], where statuses[i] is OK; how it went goes there."""
+    cdef Writing w
+    cdef Py_ssize_t i, n = places.shape[0]
+    cdef file_job *jobs
+    cdef bytes name
+    if not n == sizes.shape[0] == len(names) == folders.shape[0] == statuses.shape[0]:
+        raise ValueError("the arguments differ in length")
+    for i in range(n):
+        if statuses[i] == OK and (places[i] > <size_t>block.nbytes
+                                  or sizes[i] > <size_t>block.nbytes - places[i]):
+            raise IndexError(i)
+        name = names[i]
+        if not name or b"/" in name or b"\0" in name or name in (b".", b".."):
+            raise ValueError(f"no name for a file: {name!r}")
+    if n == 0:
+        return
+    jobs = <file_job *>memory_take(<size_t>n * sizeof(file_job))
+    if jobs == NULL:
+        raise MemoryError("cannot allocate the jobs")
+    for i in range(n):
+        name = names[i]                   # the list keeps it alive
+        jobs[i].folder, jobs[i].name, jobs[i].size = folders[i], PyBytes_AS_STRING(name), sizes[i]
+        jobs[i].data = <uint8_t *>block.block.ptr + places[i]
+    w.jobs, w.n, w.salt, w.serial, w.statuses = jobs, <size_t>n, salt, serial, &statuses[0]
+    try:
+        if run(write_group, &w, (<size_t>n + 7) // 8, threads if threads else 1) == POOL_NO_MEMORY:
+            raise MemoryError("cannot allocate the scratch memory")
+    finally:
+        memory_give(jobs)

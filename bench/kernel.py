@@ -128,7 +128,7 @@ class Batch:
         self.plain = [p for p, _ in pairs]
         self.jobs = np.zeros(len(pairs), JOB)
         rooms = [len(p) + (ROOM if len(p) <= ROOMY else 0) for p in self.plain]
-        self.src = np.frombuffer(b"".join(c for _, c in pairs) + bytes(64), np.uint8).copy()
+        self.src = np.frombuffer(b"".join(c for _, c in pairs) + bytes(1024), np.uint8).copy()
         self.dst = np.zeros(sum(rooms) + 64, np.uint8)
         ends = np.cumsum([len(c) for _, c in pairs])
         self.jobs["src_len"] = [len(c) for _, c in pairs]
@@ -206,6 +206,8 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--seed", type=int, default=2026)
+    help_ = "readable bytes behind the input that libdeflate is told of; fetch tells it of 512"
+    parser.add_argument("--room", type=int, default=0, help=help_)
     parser.add_argument("--loops", action="store_true", help="the best ratio of every loop, forced")
     asked = parser.parse_args()
     lib = library()
@@ -223,7 +225,7 @@ def main() -> int:
         batch = Batch(members(name, asked.seed))
         cells = []
         for loop in forced:
-            failed = lib.kernel_open(deflate, level, loop)
+            failed = lib.kernel_open(deflate, level, loop, ctypes.c_size_t(asked.room))
             if failed:
                 parser.error(f"no kernel: {failed}")
             base, speed, ratio, best = timed(lib, batch, asked.batch, asked.rounds)

@@ -21,7 +21,7 @@
 #undef LANES
 
 enum { LITERALS_LOOP, PAIRS_LOOP, MIXED_2_LOOP, MIXED_1_LOOP, MIXED_LOOP, LONG_LOOP };
-enum { STOP_EVERY = 256 };                 /* blocks between two looks at the stop flag */
+enum { STOP_EVERY = 16 };                  /* blocks between two looks at the stop flag */
 enum { READY, OVER, HALT };
 /* Long matches are bound by their copies: a fourth lane costs 5 to 15 % there, so it waits. */
 enum { LONG_LANES = 3 };

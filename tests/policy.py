@@ -568,5 +568,5 @@ def array(data: bytes, strict: bool = False, max_header_size: int = 10000) -> Ar
         base = base.base
     need(nbytes <= len(data) - at, "npy_data")
     need(not strict or nbytes == len(data) - at, "npy_trailing")
-    need(not nbytes or base.itemsize == dtype.itemsize, "npy_header")  # NumPy can't read them
+    need(not math.prod(shape) or base.itemsize == dtype.itemsize, "npy_header")  # NumPy can't
     return Array(base, shape, order, data[at : at + nbytes])

@@ -396,6 +396,7 @@ def spellings(lab: Any) -> Any:
         "(2,)<f4",
         "(1,)<f4",
         "<U0",
+        "0f4",
         fields,
         [("a", "O")],
         5,
@@ -407,6 +408,7 @@ def spellings(lab: Any) -> Any:
     shapes += ["(" + "1," * n + ")" for n in (NDIM, NDIM + 1)]
     for descr in descrs:
         yield from ((text(descr, (2,)), n) for n in (0, 2, 6, 10, 16, 24, 40))
+        yield text(descr, ()), 0
     for shape in shapes:
         yield from ((text("<i2", ()).replace("()", shape), n) for n in (0, 2, 6, 12))
     for spelling in (

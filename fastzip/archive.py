@@ -7,7 +7,6 @@ whose class this is a subclass.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import zipfile
@@ -613,8 +612,7 @@ class ZipFile(zipfile.ZipFile):
         """`zipfile.Path(archive)` makes the archive an instance of a class of its own, which knows
         nothing of us: it becomes one of a class that is both."""
         if name == "__class__" and not issubclass(value, ZipFile):
-            ours: Any = type(self)
-            value = _combined(value, ours)
+            value = _combined(value, type(self))
         super().__setattr__(name, value)
 
 
@@ -634,9 +632,15 @@ def _open_copy(
     return archive
 
 
-@functools.cache
-def _combined(theirs: Any, ours: Any) -> type:
-    return type(theirs.__name__, (theirs, ours), {"__module__": theirs.__module__})
+_combinations: dict[tuple[type, type], type] = {}
+
+
+def _combined(theirs: type, ours: type) -> type:
+    """A class that is both; the same one every time."""
+    made = _combinations.get((theirs, ours))
+    if made is None:
+        made = type(theirs.__name__, (theirs, ours), {"__module__": theirs.__module__})
+    return _combinations.setdefault((theirs, ours), made)
 
 
 class Path(zipfile.Path):

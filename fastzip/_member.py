@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, errors
-from fastzip._methods import PIECE, Place, Refused, check_password, decode
+from fastzip._methods import AES, PIECE, Place, Refused, check_password, decode
 from fastzip._npy import (
     FRONT,
     HEADERS,
@@ -115,7 +115,8 @@ class Reader:
             return data
 
         try:
-            yield from decode(read, Place(*found), pwd, self.verify, piece)
+            central = self.index.extra(position) if found[5] == AES else b""
+            yield from decode(read, Place(*found, central), pwd, self.verify, piece)
         except Refused as exc:
             raise self.index.error(exc.code, position, exc.note) from exc.__cause__
         except MemoryError as exc:

@@ -33,7 +33,7 @@ _PASSWORD: Final = 0x0001  # flag bits, APPNOTE 4.4.4
 _MARKED_END: Final = 0x0002
 _DESCRIPTOR: Final = 0x0008
 _CIPHER_HEADER: Final = 12
-_AES: Final = 99
+AES: Final = 99
 _WHOLE: Final = 16 << 20
 """Bytes: shorter AES members are held while they are authenticated, longer ones read twice."""
 
@@ -60,6 +60,8 @@ class Place(NamedTuple):
     """Of the local header."""
     extra: bytes
     """The local extra field."""
+    central: bytes
+    """The extra field of the directory's entry; empty where nobody asks for it."""
 
 
 class Decoder(Protocol):
@@ -451,8 +453,10 @@ def decode(
     if place.flags & _PASSWORD:
         if pwd is None:
             raise Refused("password")
-        if method == _AES:
+        if method == AES:
             extra = _aes_extra(place.extra)
+            if _aes_extra(place.central) != extra:
+                raise Refused("aes_extra", "directory and local header differ")
             method = extra.method
             _known(method)
             pieces = _aes(raw, extra, pwd)

@@ -184,6 +184,13 @@ class Index:
             raise errors.error(data, self.where, None, offset, self._opened.changed())
         return data
 
+    def extra(self, position: int) -> bytes:
+        """The extra field of the directory's entry (APPNOTE 4.3.12)."""
+        at = self.directory.record(position)
+        entry = self.read(at, self.directory.record(position + 1) - at)
+        start = 46 + int.from_bytes(entry[28:30], "little")
+        return entry[start : start + int.from_bytes(entry[30:32], "little")]
+
     def infos(self, start: int, stop: int, encoding: str | None = None) -> list[zipfile.ZipInfo]:
         """`zipfile.ZipInfo` objects of these members, made now; their comments and extra fields are
         read again."""

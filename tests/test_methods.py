@@ -923,8 +923,12 @@ AES_EXTRAS = {
 @pytest.mark.parametrize("case", AES_EXTRAS)
 def test_aes_extra_fields(lab, case):
     extra, code = AES_EXTRAS[case]
-    member = build(lab, lab.npy(ARRAY), DEFLATED, (1, 2), local={"extra": extra})
+    fields = {"extra": extra}
+    member = build(lab, lab.npy(ARRAY), DEFLATED, (1, 2), local=fields, central=fields)
     assert refused(lab, member) == code
+    for where in ("local", "central"):  # an archive has one meaning
+        member = build(lab, lab.npy(ARRAY), DEFLATED, (1, 2), **{where: fields})
+        assert refused(lab, member) == "aes_extra"
 
 
 def test_aes_members_too_short(lab):

@@ -246,7 +246,8 @@ def test_no_regular_file(faultlab, tmp_path, kind, error):
         assert not thread.is_alive()
     (verdict, exc), = results  # fmt: skip
     if error is None:
-        assert verdict == "EOFError", exc
+        assert verdict == "EmptyError", exc
+        assert isinstance(exc, EOFError)
     else:
         assert isinstance(exc, OSError), exc
         assert exc.errno == error

@@ -183,7 +183,7 @@ def ending(faults):
                 assert verdict == "right"
                 break
             if what != "open a path" and after == 0:
-                assert verdict == "EOFError"
+                assert verdict == "EmptyError"
             else:
                 assert verdict == "TruncatedError", got
                 assert got.code == "short_read"

@@ -504,6 +504,15 @@ def endless(lab):
     return lab.Archive(members).build()
 
 
+@pytest.fixture
+def sigint() -> Any:
+    """Python's own handler: a shell starts background jobs with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize("threads", [1, 3])
 def test_ctrl_c(endless, threads):
     npz = fastzip.load(endless, pwd=PWD)

@@ -61,6 +61,9 @@ def cold(path):
     return fastzip.load(path)
 
 
+# Without memory for the batch kernel's lanes, members are done one after the other.
+SPARED_BY_BATCH = 2
+
 KINDS = ("small", "mid", "stored", "large")
 
 
@@ -83,8 +86,7 @@ def test_every_allocation(faultlab, material, engine, kind):
                 assert np.array_equal(read(npz), right), (what, nth)
         assert verdicts[0] != "right"
         # zlib-ng's stream may be asked for once more; input may be reserved that nobody needs.
-        # Without memory for the batch kernel's lanes, members are done one after the other.
-        spared = 3 if engine == "batch" else 1
+        spared = 1 + (SPARED_BY_BATCH if engine == "batch" else 0)
         assert threads > 1 or verdicts.count("right") <= spared, (what, verdicts)
 
 
@@ -105,7 +107,7 @@ OPENING = {
 
 @pytest.mark.parametrize("where", ["file", "memory"])
 @pytest.mark.parametrize("order", ["ordered", "reversed", "many", "empty"])
-def test_every_allocation_at_open(lab, faultlab, save, order, where):
+def test_every_allocation_at_open(lab, faultlab, save, engine, order, where):
     if order == "many":  # more than 1 MiB: opened by the pool
         data = lab.many(30_000)
     else:
@@ -126,12 +128,16 @@ def test_every_allocation_at_open(lab, faultlab, save, order, where):
         fastzip.trim()
         count = allocations(functools.partial(act, load, look))
         assert count >= (0 if order == "empty" else 2), what
+        verdicts = []
         for nth in range(1, count + 1):
             fastzip.trim()
             happened, verdict = failing(faultlab, functools.partial(act, load, look), right, nth)
             assert happened
-            assert verdict != "right"
+            verdicts.append(verdict)
             assert act(load, look) == right
+        # Opening can do without none; the two members of "reversed" can without the batch kernel.
+        spared = SPARED_BY_BATCH if engine == "batch" and order == "reversed" else 0
+        assert verdicts.count("right") <= spared, (what, verdicts)
 
 
 def test_every_allocation_of_many_threads(faultlab, heavy, engine):

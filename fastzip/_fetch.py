@@ -90,7 +90,7 @@ def _by_name(index: Index, keys: list[Any]) -> Positions:
     if not all(isinstance(key, str) for key in keys):
         return np.concatenate([resolve(index, [key]) for key in keys])
     positions = np.empty(len(keys), np.int64)
-    unknown = index.directory.find_keys(keys, positions)
+    unknown = index.directory.find_all(keys, positions, True)
     if unknown >= 0:
         raise KeyError(f"{keys[unknown]} is not a file in the archive")
     return positions

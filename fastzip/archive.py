@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from fastzip import _progress, _stream, _threads, errors
 from fastzip._extract import Extraction
@@ -248,6 +249,28 @@ class ZipFile(zipfile.ZipFile):
         what a subclass has made of `open`, perhaps."""
         return self._position(member) if type(self).open is ZipFile.open else None
 
+    def _locate_all(self, members: list[Any]) -> npt.NDArray[np.int64] | None:
+        """The positions of many; None where the standard library is to read one of them."""
+        reader = self._reader
+        own = type(self).open, type(self).getinfo
+        if (
+            reader is None
+            or self.fp is None
+            or own != (ZipFile.open, ZipFile.getinfo)
+            or "NameToInfo" in self.__dict__
+            or self._cut_names
+            or not all(isinstance(member, str) for member in members)
+        ):
+            located = [self._locate(member) for member in members]
+            return None if None in located else np.array(located, np.int64)
+        positions = np.empty(
+            len(members), np.int64
+        )  # all at once: a fifth of the time for 1 KB each
+        unknown = reader.directory.find_all(members, positions, False)
+        if unknown >= 0:
+            raise KeyError(f"There is no item named {members[unknown]!r} in the archive")
+        return positions
+
     def _position(self, member: Any) -> int | None:
         if self._reader is None:
             return None
@@ -416,10 +439,9 @@ class ZipFile(zipfile.ZipFile):
             lists ``(name, code)`` of all that failed.
         """
         members = list(names)
-        located = [self._locate(member) for member in members]
-        if any(position is None for position in located):
+        positions = self._locate_all(members)
+        if positions is None:
             return [aligned(self.read(member, pwd)) for member in members]
-        positions = np.array(located, np.int64)
         many = self._many(positions, threads, pwd)
         many.raise_failure()
         return many.views

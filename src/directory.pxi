@@ -232,14 +232,15 @@ cdef class Directory:
         """The row that NumPy means by this key: the member `key`, else `key.npy`; or -1."""
         return self._find(key, True)
 
-    def find_keys(self, list keys not None, int64_t[::1] out not None):
-        """find_key for a list of names; returns the index of the first unknown one, or -1."""
+    def find_all(self, list keys not None, int64_t[::1] out not None, bint npy):
+        """find_key (find, without `npy`) for a list of names; returns the index of the first unknown
+        one, or -1."""
         cdef Py_ssize_t i
         for i in range(min(len(keys), out.shape[0])):
             key = keys[i]
             if not PyUnicode_Check(key):
                 raise TypeError(f"a key must be a name or a position, not {type(key).__name__}")
-            out[i] = self._find(str(key) if type(key) is not str else key, True)
+            out[i] = self._find(str.__str__(key), npy)   # NumPy's strings are others
             if out[i] < 0:
                 return i
         return -1

@@ -145,9 +145,9 @@ def test_lookup_of_many_names(lab):
     assert before < index.nbytes <= n * (64 + 8)
     out = np.empty(n, np.int64)
     keys = [f"{i:08}" for i in range(n)]
-    assert index.directory.find_keys(keys, out) == -1
+    assert index.directory.find_all(keys, out, True) == -1
     assert np.array_equal(out, np.arange(n))
-    assert index.directory.find_keys([*keys[:10], "none", *keys], np.empty(99, np.int64)) == 10
+    assert index.directory.find_all([*keys[:10], "none", *keys], np.empty(99, np.int64), True) == 10
     assert all(index.find(f"{i:07}") is None for i in range(0, n, 97))
 
 

@@ -279,7 +279,7 @@ def without_pythons_memory(faults):
         "part": lambda: source.part(40, 5000).close(),
         "parse": lambda: _core.Directory(source, 1, 2).find_key("small1"),
         "find": lambda: directory.find_key("gr\u00fc\u00dfe"),
-        "find many": lambda: directory.find_keys(["small1", "x" * 300], positions.copy()),
+        "find many": lambda: directory.find_all(["small1", "x" * 300], positions.copy(), True),
         "names": lambda: directory.names(0, 9, True),
         "read": lambda: source.read(0, 9000),
         "front": lambda: _core.read_front(source, directory, 0, 500),

@@ -216,7 +216,7 @@ class Extraction:
                 os.unlink(temporary)
             raise
 
-    def _write(self, fd: int, data: bytes) -> None:
+    def _write(self, fd: int, data: bytes | memoryview) -> None:
         view = memoryview(data)
         while view:
             done = os.write(fd, view)

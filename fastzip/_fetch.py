@@ -10,9 +10,7 @@ threads that live as long as the call.
 
 from __future__ import annotations
 
-import itertools
 import math
-import threading
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -26,13 +24,8 @@ from fastzip.index import Index
 
 _ROUNDS: Final = 8
 """After so many kinds of headers in one batch its members are read one at a time."""
-_WORTH_A_THREAD: Final = 65536
-"""Bytes: waking a thread takes as long as inflating some of them."""
 _CONVERTED: Final = 8 << 20
 """Bytes that are held twice at a time while members are converted."""
-
-_INTERRUPTED: Final = _core.STATUS_CODES.index("interrupted")
-_MISSING: Final = Exception()
 
 Positions = npt.NDArray[np.int64]
 
@@ -226,7 +219,7 @@ class _Batch:
         """Have the workers fill out[rows] with the members of these jobs; their statuses."""
         positions = self.positions if jobs is None else self.positions[jobs]
         statuses = np.empty(len(positions), np.int32)
-        threads = min(self.threads, max(1, len(positions) * header.nbytes // _WORTH_A_THREAD))
+        threads = _threads.worth(self.threads, len(positions) * header.nbytes)
         _core.fetch(
             self.reader.source,
             self.reader.directory,
@@ -285,58 +278,21 @@ class _Batch:
         return np.concatenate(others)
 
     def foreign(self, jobs: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-        """Decode these members by Python code, in threads that end before this returns: most of the
-        work is done without the interpreter's lock."""
-        size = sum(self.reader.directory.row(int(self.positions[job]))[1] for job in jobs)
-        threads = min(self.threads, len(jobs), max(1, size // _WORTH_A_THREAD))
-        results: dict[int, Exception | None] = {}
-        turns = itertools.count()  # its next() is atomic
-        stop = threading.Event()
+        """Have Python code decode these members."""
+        positions = self.positions[jobs].tolist()
+        failed = self.reader.foreign_each(
+            positions, lambda i, block: self.place(int(jobs[i]), block, out), self.threads
+        )
+        self.failed.update((int(jobs[i]), exc) for i, exc in failed.items())
 
-        def work() -> None:
-            while not stop.is_set() and (turn := next(turns)) < len(jobs):
-                job = int(jobs[turn])
-                try:
-                    self.decode(job, out, stop)
-                    results[job] = None
-                except Exception as exc:
-                    results[job] = exc
-                    if not isinstance(exc, errors.Located):
-                        stop.set()  # no member's failure, but a bug or a handler's
-
-        workers = [threading.Thread(target=work, daemon=True) for _ in range(threads - 1)]
-        try:
-            for worker in workers:
-                try:
-                    worker.start()
-                except RuntimeError:  # the system has no more: fewer do as well
-                    break
-            work()
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            _join(workers)
-        for exc in results.values():
-            if exc is not None and not isinstance(exc, errors.Located):
-                raise exc
-        for job in map(int, jobs):
-            # A handler that forked left its child without the threads.
-            exc = results.get(job, _MISSING)
-            if exc is _MISSING:
-                exc = self.reader.index.error(_INTERRUPTED, int(self.positions[job]))
-            if exc is not None:
-                self.note(job, exc)
-
-    def decode(self, job: int, out: npt.NDArray[Any], stop: threading.Event) -> None:
-        """Put a member that the core doesn't decode into its row."""
+    def place(self, job: int, block: Any, out: npt.NDArray[Any]) -> None:
+        """Put a member that was decoded as a whole into its row."""
         position = int(self.positions[job])
-        block = self.reader.foreign(position, FOREIGN[0], 0, stop=stop.is_set)
         view = memoryview(block)
         header = self.reader.header_in(view, position, self.max_header_size)
         header = self.admit(header, position)
         self.check(header, job, out.shape[1:], out.dtype)
-        if out.dtype.itemsize and not stop.is_set():
+        if out.dtype.itemsize:
             spec = header.spec
             order: Any = "F" if spec.fortran_order else "C"
             out[job] = np.ndarray(spec.shape, spec.dtype, view, header.offset, None, order)
@@ -357,27 +313,8 @@ class _Batch:
                     out[job] = array
 
     def first_failure(self) -> Exception:
-        jobs = sorted(self.failed)
-        first: Any = self.failed[jobs[0]]
-        keys = [self.reader.index.key(int(self.positions[job])) for job in jobs]
-        codes = [getattr(self.failed[job], "code", "") for job in jobs]
-        first.failed = list(zip(keys, codes, strict=True))
-        failure: Exception = first
-        return failure
-
-
-def _join(threads: list[threading.Thread]) -> None:
-    """Wait until these have ended, as far as they were started, whatever signals' handlers raise
-    meanwhile; raise it then."""
-    raised: BaseException | None = None
-    for thread in threads:
-        while thread.is_alive():
-            try:
-                thread.join()
-            except BaseException as exc:
-                raised = exc
-    if raised is not None:
-        raise raised
+        key = self.reader.index.key
+        return errors.first_of(self.failed, lambda job: key(int(self.positions[job])))
 
 
 def _as_bytes(out: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -8,13 +8,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from fastzip import _core
+from fastzip import _core, _threads, errors
 from fastzip._member import FOREIGN, Reader
 
 MOST_BYTES: Final = 16 << 20
 MOST_MEMBERS: Final = 1024
-_WORTH_A_THREAD: Final = 65536
-"""Bytes: waking a thread takes as long as inflating some of them."""
 
 
 class Many:
@@ -51,33 +49,27 @@ class Many:
         self.places = np.empty(n, np.uintp)
         self.statuses = np.empty(n, np.int32)
         self.sizes = reader.index.rows["size"][positions].astype(np.uintp)
-        self.decoded: dict[int, bytes] = {}
+        self.decoded: dict[int, memoryview] = {}
         self.failed: dict[int, Exception] = {}
-        worth = int(self.sizes.sum(dtype=np.float64)) // _WORTH_A_THREAD
         self.block = _core.read_many(
             reader.source,
             reader.directory,
             positions,
-            min(threads, max(1, worth)),
+            _threads.worth(threads, int(self.sizes.sum(dtype=np.float64))),
             reader.verify,
             self.places,
             self.statuses,
         )
+        foreign = np.flatnonzero(np.isin(self.statuses, FOREIGN)).tolist()
         for i in np.flatnonzero(self.statuses).tolist():
-            self._other(i, int(positions[i]), pwd)
+            if self.statuses[i] not in FOREIGN:
+                self.failed[i] = reader.index.error(int(self.statuses[i]), int(positions[i]))
 
-    def _other(self, i: int, position: int, pwd: bytes | None) -> None:
-        """A member that the native workers didn't read."""
-        status = int(self.statuses[i])
-        if status not in FOREIGN:
-            self.failed[i] = self.reader.index.error(status, position)
-            return
-        try:
-            self.decoded[i] = self.reader.data(position, pwd)
-        except Exception as exc:
-            if not hasattr(exc, "code"):
-                raise
-            self.failed[i] = exc
+        def keep(k: int, block: Any) -> None:
+            self.decoded[foreign[k]] = memoryview(block)
+
+        failed = reader.foreign_each(positions[foreign].tolist(), keep, threads, pwd)
+        self.failed.update((foreign[k], exc) for k, exc in failed.items())
 
     @property
     def views(self) -> list[memoryview]:
@@ -87,20 +79,14 @@ class Many:
         ends = (self.places + self.sizes).tolist()
         views = [whole[at:end] for at, end in zip(self.places.tolist(), ends, strict=True)]
         for i, data in self.decoded.items():
-            views[i] = aligned(data)
+            views[i] = data
         return views
 
     def raise_failure(self) -> None:
         """Raise what is wrong with the first member that failed; ``.failed`` lists them all."""
-        if not self.failed:
-            return
-        order = sorted(self.failed)
-        first: Any = self.failed[order[0]]
-        name = self.reader.index.name
-        first.failed = [
-            (name(int(self.positions[i])), getattr(self.failed[i], "code", "")) for i in order
-        ]
-        raise first
+        if self.failed:
+            name = self.reader.index.name
+            raise errors.first_of(self.failed, lambda i: name(int(self.positions[i])))
 
 
 def aligned(data: bytes) -> memoryview:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fastzip import _core, errors
+from fastzip import _core, _threads, errors
 from fastzip._methods import AES, PIECE, Place, Refused, check_password, decode
 from fastzip._npy import (
     FRONT,
@@ -65,13 +65,19 @@ class Reader:
         except MemoryError:
             return _MEMORY
 
-    def check(self, position: int, pwd: bytes | None = None) -> None:
-        """Raise what is wrong with the member, as far as its headers tell, or with the password."""
+    def locate(self, position: int) -> Place:
+        """Where the member's data are, and what header and directory say of it."""
         found = _core.locate(self.source, self.directory, position)
         if isinstance(found, int):
             raise self.index.error(found, position)
+        return Place(*found)
+
+    def check(self, position: int, pwd: bytes | None = None) -> None:
+        """Raise what is wrong with the member, as far as its headers tell, or with the password."""
         if self.is_foreign(position):
             next(self.pieces(position, pwd, _FRONT_PIECE), None)
+        else:
+            self.locate(position)
 
     def data_into(self, position: int, out: Any, pwd: bytes | None = None) -> None:
         """The member's bytes, verified, into memory of just that size."""
@@ -104,9 +110,7 @@ class Reader:
     ) -> Iterator[bytes]:
         """A member's bytes by any method, in pieces; verified when the last one has been taken."""
         pwd = check_password(pwd) or self.pwd
-        found = _core.locate(self.source, self.directory, position)
-        if isinstance(found, int):
-            raise self.index.error(found, position)
+        place = self.locate(position)
 
         def read(offset: int, n: int) -> bytes:
             data = self.source.read(offset, n)
@@ -115,8 +119,9 @@ class Reader:
             return data
 
         try:
-            central = self.index.extra(position) if found[5] == AES else b""
-            yield from decode(read, Place(*found, central), pwd, self.verify, piece)
+            if place.method == AES:
+                place = place._replace(central=self.index.extra(position))
+            yield from decode(read, place, pwd, self.verify, piece)
         except Refused as exc:
             raise self.index.error(exc.code, position, exc.note) from exc.__cause__
         except MemoryError as exc:
@@ -160,6 +165,27 @@ class Reader:
             if isinstance(exc, errors.Located):
                 raise
             raise self.index.error(_MEMORY, position) from None
+
+    def foreign_each(
+        self,
+        positions: list[int],
+        use: Callable[[int, Any], None],
+        threads: int,
+        pwd: bytes | None = None,
+    ) -> dict[int, Exception]:
+        """Call use(i, block) with the bytes of each of these members, which the core doesn't
+        decode, in threads that end before this returns; what failed, by i."""
+
+        def work(i: int, stop: Callable[[], bool]) -> None:
+            use(i, self.foreign(positions[i], FOREIGN[0], 0, pwd, stop))
+
+        size = sum(self.directory.row(position)[1] for position in positions)
+        threads = _threads.worth(threads, size)
+        results = _threads.run_each(work, len(positions), threads, errors.Located)
+        for i, position in enumerate(positions):
+            if i not in results:
+                results[i] = self.index.error(_INTERRUPTED, position)
+        return {i: exc for i, exc in results.items() if exc is not None}
 
     def is_foreign(self, position: int) -> bool:
         """Is the member one that the core doesn't decode?"""
@@ -294,10 +320,7 @@ class Reader:
 
     def data_offset(self, position: int) -> int:
         """Where in the source a member's data begin."""
-        status, offset = _core.data_offset(self.source, self.directory, position)
-        if status:
-            raise self.index.error(status, position)
-        return offset
+        return self.locate(position).offset
 
     def mapped(
         self, position: int, mode: Literal["r", "c"], max_header_size: int

@@ -60,7 +60,7 @@ class Place(NamedTuple):
     """Of the local header."""
     extra: bytes
     """The local extra field."""
-    central: bytes
+    central: bytes = b""
     """The extra field of the directory's entry; empty where nobody asks for it."""
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import os
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 __all__ = ["get_num_threads", "set_num_threads"]
+
+_WORTH_A_THREAD: Final = 65536
+"""Bytes: waking a thread takes as long as inflating some of them."""
 
 _chosen: int | None = None
 _measured = (0, 1)
@@ -111,3 +118,67 @@ def get_num_threads() -> int:
 def resolve(threads: int | None) -> int:
     """A call's own number of threads, or the default."""
     return get_num_threads() if threads is None else _check(threads, "threads")
+
+
+def worth(threads: int, nbytes: int) -> int:
+    """Of so many threads, as many as are worth waking for so many bytes."""
+    return min(threads, max(1, nbytes // _WORTH_A_THREAD))
+
+
+Stop = Callable[[], bool]
+"""Must the work stop?"""
+
+
+def run_each(
+    work: Callable[[int, Stop], None], n: int, threads: int, harmless: type
+) -> dict[int, Exception | None]:
+    """Do work(i, stop) for each i below n, in Python threads that end before this returns.
+
+    Returns what each raised, or None. What isn't `harmless`, but a bug or a signal handler's, stops
+    the others and is raised. An i that is missing was nobody's: a handler forked, which left the
+    child without the threads."""
+    results: dict[int, Exception | None] = {}
+    turns = itertools.count()  # its next() is atomic
+    stop = threading.Event()
+
+    def drain() -> None:
+        while not stop.is_set() and (i := next(turns)) < n:
+            try:
+                work(i, stop.is_set)
+                results[i] = None
+            except Exception as exc:
+                results[i] = exc
+                if not isinstance(exc, harmless):
+                    stop.set()
+
+    helpers = [threading.Thread(target=drain, daemon=True) for _ in range(min(threads, n) - 1)]
+    try:
+        for helper in helpers:
+            try:
+                helper.start()
+            except RuntimeError:  # the system has no more: fewer do as well
+                break
+        drain()
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        _join(helpers)
+    for exc in results.values():
+        if exc is not None and not isinstance(exc, harmless):
+            raise exc
+    return results
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    """Wait until these have ended, as far as they were started, whatever signals' handlers raise
+    meanwhile; raise it then."""
+    raised: BaseException | None = None
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join()
+            except BaseException as exc:
+                raised = exc
+    if raised is not None:
+        raise raised

@@ -20,6 +20,7 @@ from fastzip import _progress, _stream, _threads, errors
 from fastzip._extract import Extraction
 from fastzip._many import Many, aligned, pieces
 from fastzip._member import Reader
+from fastzip._methods import check_password
 from fastzip._sources import (
     Identity,
     Opened,
@@ -287,10 +288,7 @@ class ZipFile(zipfile.ZipFile):
     # ------------------------------------------------------------------------------------ reading
 
     def _password(self, pwd: Any) -> bytes | None:
-        pwd = pwd or self.pwd
-        if pwd and not isinstance(pwd, bytes):
-            raise TypeError(f"pwd: expected bytes, got {type(pwd).__name__}")
-        return pwd or None
+        return check_password(pwd or self.pwd)
 
     def read(self, name: Member, pwd: bytes | None = None) -> bytes:
         """A member's bytes, verified.

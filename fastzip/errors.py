@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 import os
 import zipfile
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastzip import _core
@@ -260,3 +261,12 @@ def error(
         exc = kind(f"{where}: {text}{note} [{code}{at}]")
     located: Exception = locate(exc, code, path, member, offset, stale)
     return located
+
+
+def first_of(failed: dict[int, Exception], name: Callable[[int], str]) -> Exception:
+    """Of the failures of a batch's members, the first one; its ``.failed`` lists them all."""
+    order = sorted(failed)
+    first: Any = failed[order[0]]
+    first.failed = [(name(i), getattr(failed[i], "code", "")) for i in order]
+    failure: Exception = first
+    return failure

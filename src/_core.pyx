@@ -2,7 +2,7 @@
 """The boundary between Python and the native core: buffers and integers in, a status out.
 
 Imports nothing of fastzip. The interpreter lock is released in Directory.__cinit__ and build_table,
-Source.read, inflate, crc32, ZipCrypto, read_member, read_front, find_one and run; nothing inside those
+Source.read, inflate, crc32, ZipCrypto, read_member, read_front, locate and run; nothing inside those
 blocks touches Python, but for poll_signals, which takes the lock on the caller's thread.
 """
 import os

@@ -96,9 +96,12 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
     return out[:got] if status == OK else int(status)
 
 
-cdef tuple find_one(Source source, Directory directory, int64_t position, bint foreign):
-    """(status, where in the source a member's data begin, its local header if it is wanted)."""
+def locate(Source source not None, Directory directory not None, int64_t position):
+    """Where a member's data are and what they are, by whatever method and encrypted or not, all that
+    header and directory say of it checked: (offset, compressed size, size, CRC, flags, method, time of
+    the local header, local extra field); or a status."""
     cdef Batch b
+    cdef Row *row
     cdef Span p
     cdef Scratch *s
     cdef int64_t entered
@@ -108,44 +111,29 @@ cdef tuple find_one(Source source, Directory directory, int64_t position, bint f
     if not 0 <= position < <int64_t>directory.listing.count:
         raise IndexError(position)
     if directory._need_limits() != OK:
-        return int(MEMORY), 0, header
+        return int(MEMORY)
     prepare(&b, source, directory, False)
-    b.foreign = foreign
+    b.foreign = True
     entered = source._enter()
     if entered < 0:
-        return int(CLOSED), 0, header
+        return int(CLOSED)
     try:
         s = <Scratch *>pool_take_scratch()
         if s == NULL:
-            return int(MEMORY), 0, header
+            return int(MEMORY)
         b.positions, b.n = &position, 1
         try:
             with nogil:
                 status = c_find_data(&b, s, &p, &offset)
-            if status == OK and foreign:
+            if status == OK:
                 header = (<const char *>p.bytes)[:offset - p.start]
         finally:
             trim(s)
             pool_give_scratch(s)
     finally:
         source._leave(entered)
-    return status, offset, header
-
-
-def data_offset(Source source not None, Directory directory not None, int64_t position):
-    """(status, where in the source the member's data begin). The row says how many there are."""
-    return find_one(source, directory, position, False)[:2]
-
-
-def locate(Source source not None, Directory directory not None, int64_t position):
-    """Where a member's data are and what they are, by whatever method and encrypted or not, all that
-    header and directory say of it checked: (offset, compressed size, size, CRC, flags, method, time of
-    the local header, local extra field); or a status."""
-    cdef Row *row
-    cdef bytes header
-    status, offset, header = find_one(source, directory, position, True)
     if status != OK:
-        return status
+        return int(status)
     row = directory.listing.rows + position
     return (offset, row.compressed_size, row.size, row.crc, row.flags, row.method,
             le16(<const uint8_t *>PyBytes_AS_STRING(header) + 10), header[LOCAL_SIZE + row.name_length:])

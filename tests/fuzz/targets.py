@@ -166,8 +166,9 @@ def members(data: bytes) -> None:
 
 def nested(data: bytes, source: Any, listing: Any, i: int, whole: bytes) -> None:
     """The data lie where they are said to, and open as an archive as if they were alone."""
-    status, offset = _core.data_offset(source, listing, i)
-    assert status == 0
+    found = _core.locate(source, listing, i)
+    assert not isinstance(found, int)
+    offset = found[0]
     if rows_of(listing)[i]["method"] == 0:
         assert data[offset : offset + len(whole)] == whole
         part, alone = source.part(offset, len(whole)), _core.Source(buffer=whole)

@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FZ_INFLATE_TODO, FZ_INFLATE_DONE, FZ_INFLATE_REFUSED, FZ_INFLATE_STOPPED };
+enum { FZ_INFLATE_DONE = 1, FZ_INFLATE_REFUSED, FZ_INFLATE_STOPPED };
 enum { FZ_INFLATE_ROOM = 512, FZ_INFLATE_TINY = 300 };
 
 typedef struct {
@@ -31,7 +31,7 @@ typedef struct {
     uint8_t *dst;
     size_t dst_len;                        /* what the stream must make, exactly */
     size_t dst_room;                       /* at least dst_len */
-    int status;
+    int status;                            /* 0: not begun */
     void *owner;                           /* for the caller; the kernel leaves it alone */
 } fz_inflate_job;
 

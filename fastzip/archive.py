@@ -183,7 +183,7 @@ class ZipFile(zipfile.ZipFile):
 
     def _list(self) -> None:
         """Make all ZipInfo objects; those that exist already stay the ones they are."""
-        index = self._index()
+        index = self.index
         made = index.infos(0, len(index), self.metadata_encoding)
         names = [info.filename for info in made]
         filelist = [self._infos.setdefault(i, info) for i, info in enumerate(made)]
@@ -194,15 +194,10 @@ class ZipFile(zipfile.ZipFile):
     def _info(self, position: int) -> zipfile.ZipInfo:
         info = self._infos.get(position)
         if info is None:
-            made = self._index().infos(position, position + 1, self.metadata_encoding)[0]
+            made = self.index.infos(position, position + 1, self.metadata_encoding)[0]
             info = self._infos.setdefault(position, made)
             self._positions[info] = position
         return info
-
-    def _index(self) -> Index:
-        if self._reader is None:
-            raise errors.locate(ValueError(_CLOSED), "closed", self.filename)
-        return self._reader.index
 
     @property
     def index(self) -> Index:
@@ -592,7 +587,7 @@ class ZipFile(zipfile.ZipFile):
         info = member if isinstance(member, zipfile.ZipInfo) else self._infos.get(position)
         if info is not None:
             return info.filename
-        name: str = self._index().name(position)
+        name: str = self.index.name(position)
         return name.partition("\0")[0]
 
     def _extraction(self, path: Any, pwd: Any, threads: int | None, advance: Any) -> Extraction:

@@ -283,19 +283,21 @@ def test_other_signal_handlers_run(lab):
     """A handler that fetches by itself, in the midst of a fetch."""
     arrays = {f"k{i}": np.full(64, i, "u1") for i in range(200)}
     npz = fastzip.load(lab.npz(**arrays))
-    seen = []
+    seen, more = [], True
 
     def handler(signum, frame):
         seen.append(npz.fetch([1, 2], threads=2)[:, 0].tolist())
+        if more:  # a timer that repeats would interrupt the handler, and that one, and so on
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
         for threads in (1, 2):
-            signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
             got = npz.fetch(np.arange(200_000) % 200, threads=threads)
-            signal.setitimer(signal.ITIMER_REAL, 0)
             assert np.array_equal(got[:, 5], (np.arange(200_000) % 200).astype("u1"))
     finally:
+        more = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert seen
@@ -318,9 +320,10 @@ def fork(*_):
         pid = os.fork()
         if pid:
             children.append(pid)
+            signal.setitimer(signal.ITIMER_REAL, 0.03)  # one that repeats may interrupt the fork
 
 signal.signal(signal.SIGALRM, fork)
-signal.setitimer(signal.ITIMER_REAL, 0.03, 0.03)
+signal.setitimer(signal.ITIMER_REAL, 0.03)
 while os.getpid() == parent and len(children) < 4:
     status = 0
     try:

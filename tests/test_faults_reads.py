@@ -298,13 +298,13 @@ def slow(faults):
     other.start()
     seen = {}
     for what, (read, right) in made.reads().items():
-        with faults.during(made.path, "30", times=2):
+        with faults.during(made.path, "100", times=2):
             before = steps[0]
             assert np.array_equal(read(npz), right)
             seen[what] = steps[0] - before
         assert faults.injected(), what
     for what, act in opens(made).items():
-        with faults.during(made.path, "30", times=2):
+        with faults.during(made.path, "100", times=2):
             before = steps[0]
             assert act() == list(made.arrays)
             seen[what] = steps[0] - before

@@ -112,6 +112,25 @@ def fetch(
     verify: bool,
     statuses: npt.NDArray[np.int32],
 ) -> None: ...
+@final
+class Ahead:
+    def __new__(
+        cls,
+        source: Source,
+        directory: Directory,
+        positions: npt.NDArray[np.int64],
+        out: npt.NDArray[np.uint8],
+        head: bytes,
+        threads: int,
+        verify: bool,
+        statuses: npt.NDArray[np.int32],
+    ) -> Self: ...
+    def wait(self) -> bool: ...
+    def stop(self) -> None: ...
+    def cancel(self) -> None: ...
+    @property
+    def finished(self) -> bool: ...
+
 def read_many(
     source: Source,
     directory: Directory,

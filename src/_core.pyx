@@ -2,8 +2,8 @@
 """The boundary between Python and the native core: buffers and integers in, a status out.
 
 Imports nothing of fastzip. The interpreter lock is released in Directory.__cinit__ and build_table,
-Source.read, inflate, crc32, ZipCrypto, read_member, read_front, locate and run; nothing inside those
-blocks touches Python, but for poll_signals, which takes the lock on the caller's thread.
+Source.read, inflate, crc32, ZipCrypto, read_member, read_front, locate, run and Ahead; nothing inside
+those blocks touches Python, but for poll_signals, which takes the lock on the caller's thread.
 """
 import os
 import threading
@@ -42,6 +42,13 @@ cdef extern from "pool.h" nogil:
     int POOL_NO_MEMORY
     void pool_drop_scratch()
     int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll)
+    ctypedef struct pool_task:
+        pass
+    pool_task *pool_start(pool_work work, void *task, size_t groups, unsigned threads)
+    int pool_wait(pool_task *task, pool_poll poll)
+    bint pool_done(pool_task *task)
+    void pool_stop(pool_task *task)
+    void pool_end(pool_task *task)
     void pool_init_scratch(void *(*make)() noexcept nogil, void (*destroy)(void *) noexcept nogil)
     void *pool_take_scratch()
     void pool_give_scratch(void *scratch)
@@ -125,15 +132,21 @@ cdef enum:
     LONG = 1 << 20                        # bytes from which on a call is worth a look for Ctrl-C
 
 
-cdef int run(pool_work work, void *arg, size_t groups, unsigned threads) except -1:
-    """Run native work without the interpreter lock. The main thread, and no other is told of signals,
-    looks for them meanwhile; what their handlers raise is raised.
-
-    Returns POOL_NO_MEMORY, or 0 whatever became of the work."""
+cdef pool_poll who_polls() except *:
+    """Only the main thread is told of signals."""
     cdef pool_poll poll = NULL
-    cdef int failed
     if threading.current_thread() is threading.main_thread():
         poll = poll_signals
+    return poll
+
+
+cdef int run(pool_work work, void *arg, size_t groups, unsigned threads) except -1:
+    """Run native work without the interpreter lock. The main thread looks for signals meanwhile; what
+    their handlers raise is raised.
+
+    Returns POOL_NO_MEMORY, or 0 whatever became of the work."""
+    cdef pool_poll poll = who_polls()
+    cdef int failed
     with nogil:
         failed = pool_run(work, arg, groups, threads, poll)
     if failed and PyErr_Occurred() != NULL:
@@ -327,3 +340,4 @@ def pool_workers():
 include "sources.pxi"
 include "directory.pxi"
 include "reading.pxi"
+include "ahead.pxi"

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "pool.h"
+#include "memory.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -11,14 +12,15 @@
 #define MAX_SPARE 1024
 #define POLL_EVERY_NS 20000000             /* how often the caller looks for Ctrl-C */
 
-typedef struct task {
+typedef struct pool_task {
     pool_work work;
     void *arg;
     size_t groups;
     size_t next;                           /* atomic: the first group that nobody has taken */
     int stop;                              /* atomic */
     unsigned wanted, active;               /* helpers still welcome, helpers at work; under lock */
-    struct task *link;
+    unsigned born;                         /* after so many forks */
+    struct pool_task *link;
 } task;
 
 /* What this thread works on now, and for the task's caller, when it last looked for signals. */
@@ -78,6 +80,7 @@ static long long now_ns(void) {
 }
 
 static int stopped(task *t) { return __atomic_load_n(&t->stop, __ATOMIC_RELAXED); }
+static int left(task *t) { return __atomic_load_n(&t->next, __ATOMIC_RELAXED) < t->groups; }
 
 int pool_stopped(int at_once) {
     task *t = here.task;
@@ -106,8 +109,7 @@ static void drain(task *t, void *scratch) {
 
 static task *find_work(void) {
     for (task *t = tasks; t; t = t->link)
-        if (t->wanted && !stopped(t)
-            && __atomic_load_n(&t->next, __ATOMIC_RELAXED) < t->groups) return t;
+        if (t->wanted && !stopped(t) && left(t)) return t;
     return NULL;
 }
 
@@ -158,10 +160,28 @@ static void start_workers(unsigned enough) {
     pthread_attr_destroy(&attr);
 }
 
+/* Offers the task to the workers; what somebody waits for already goes first. Under lock. */
+static void offer(task *t, unsigned helpers, int first) {
+    task **at = &tasks;
+    start_workers(helpers);
+    t->wanted = helpers;
+    t->born = forks;
+    while (!first && *at) at = &(*at)->link;
+    t->link = *at;
+    *at = t;
+    for (unsigned i = 0; i < t->wanted && i < idle; i++) pthread_cond_signal(&work_here);
+}
+
+/* No helper comes any more. Under lock. */
+static void withdraw(task *t) {
+    for (task **p = &tasks; *p; p = &(*p)->link)
+        if (*p == t) { *p = t->link; return; }
+}
+
 /* Waits until no helper works on the task. Under lock, but not while poll runs. */
-static void wait_for_helpers(task *t, unsigned born) {
+static void wait_for_helpers(task *t) {
     struct timespec until;
-    while (t->active && born == forks) {   /* poll may fork: in the child nobody ever comes back */
+    while (t->active && t->born == forks) {  /* in a child of a fork nobody ever comes back */
         if (!here.poll) {
             pthread_cond_wait(&task_left, &lock);
             continue;
@@ -170,7 +190,7 @@ static void wait_for_helpers(task *t, unsigned born) {
         until.tv_nsec += POLL_EVERY_NS;
         if (until.tv_nsec >= 1000000000) { until.tv_sec++; until.tv_nsec -= 1000000000; }
         pthread_cond_timedwait(&task_left, &lock, &until);
-        if (!t->active || born != forks) break;
+        if (!t->active || t->born != forks) break;
         pthread_mutex_unlock(&lock);
         pool_stopped(0);                   /* Ctrl-C while a helper has a long member in hand */
         pthread_mutex_lock(&lock);
@@ -191,24 +211,79 @@ int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_po
         return t.stop ? POOL_STOPPED : 0;
     }
     pthread_mutex_lock(&lock);
-    unsigned born = forks;
-    start_workers(threads - 1);
-    t.wanted = threads - 1;
-    t.link = tasks;
-    tasks = &t;
-    for (unsigned i = 0; i < t.wanted && i < idle; i++) pthread_cond_signal(&work_here);
+    offer(&t, threads - 1, 1);
     pthread_mutex_unlock(&lock);
 
     drain(&t, scratch);
     pool_give_scratch(scratch);
 
     pthread_mutex_lock(&lock);
-    for (task **p = &tasks; *p; p = &(*p)->link)
-        if (*p == &t) { *p = t.link; break; }
-    wait_for_helpers(&t, born);
+    withdraw(&t);
+    wait_for_helpers(&t);
     pthread_mutex_unlock(&lock);
     here = before;
     return t.stop || t.active ? POOL_STOPPED : 0;
+}
+
+pool_task *pool_start(pool_work work, void *arg, size_t groups, unsigned threads) {
+    task *t = memory_zeroed(sizeof(task));
+    if (!t) return NULL;
+    t->work = work;
+    t->arg = arg;
+    t->groups = groups;
+    pthread_mutex_lock(&lock);
+    offer(t, threads > groups ? (unsigned)groups : threads, 0);
+    pthread_mutex_unlock(&lock);
+    return t;
+}
+
+int pool_wait(task *t, pool_poll poll) {
+    int no_memory = 0;
+    struct here before = here;
+    here = (struct here){ t, poll, poll ? now_ns() : 0 };
+    pthread_mutex_lock(&lock);
+    while (t->born == forks && left(t) && !stopped(t)) {
+        if (t->active && !t->wanted) {     /* as many as may are at it */
+            wait_for_helpers(t);
+            continue;
+        }
+        if (t->wanted) t->wanted--;        /* this thread takes a helper's place */
+        pthread_mutex_unlock(&lock);
+        void *scratch = pool_take_scratch();
+        if (scratch) {
+            drain(t, scratch);
+            pool_give_scratch(scratch);
+        }
+        pthread_mutex_lock(&lock);
+        if (!scratch && !t->active) {      /* and the helpers found none, or there are none */
+            no_memory = 1;
+            __atomic_store_n(&t->stop, 1, __ATOMIC_RELAXED);
+        }
+    }
+    withdraw(t);
+    wait_for_helpers(t);
+    int done = !t->active && !left(t) && !stopped(t);
+    pthread_mutex_unlock(&lock);
+    here = before;
+    return done ? 0 : no_memory ? POOL_NO_MEMORY : POOL_STOPPED;
+}
+
+int pool_done(task *t) {
+    pthread_mutex_lock(&lock);
+    int done = !t->active && !left(t);
+    pthread_mutex_unlock(&lock);
+    return done;
+}
+
+void pool_stop(task *t) { __atomic_store_n(&t->stop, 1, __ATOMIC_RELAXED); }
+
+void pool_end(task *t) {
+    pool_stop(t);
+    pthread_mutex_lock(&lock);
+    withdraw(t);
+    wait_for_helpers(t);
+    pthread_mutex_unlock(&lock);
+    memory_give(t);
 }
 
 unsigned pool_workers(void) {

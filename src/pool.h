@@ -16,6 +16,18 @@ typedef int (*pool_poll)(void *task);
 #define POOL_NO_MEMORY (-2)
 int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll);
 
+/* The same ahead of time: up to `threads` workers begin, first come, first served, while the caller
+ * goes on. It must call pool_end before what `task` points to may go. NULL: no memory. */
+typedef struct pool_task pool_task;
+pool_task *pool_start(pool_work work, void *task, size_t groups, unsigned threads);
+/* Returns when no thread works on the task any more; takes part where workers lack. What pool_run
+ * returns; POOL_STOPPED also in a child of a fork, unless all was done before. */
+int pool_wait(pool_task *task, pool_poll poll);
+int pool_done(pool_task *task);            /* is nothing left to wait for? */
+void pool_stop(pool_task *task);           /* asks the threads to leave, and returns at once */
+/* Stops the task, waits until no thread works on it any more, and frees it. Nobody may wait for it. */
+void pool_end(pool_task *task);
+
 /* For work to ask between two steps of a long group: must it stop? Looks for signals on the caller's
  * thread; `at_once`, before a step of a tenth of a second, even if that was done a moment ago. 0 outside
  * of a task. */

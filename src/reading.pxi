@@ -139,17 +139,12 @@ def locate(Source source not None, Directory directory not None, int64_t positio
             le16(<const uint8_t *>PyBytes_AS_STRING(header) + 10), header[LOCAL_SIZE + row.name_length:])
 
 
-def fetch(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
-          const int64_t[::1] rows, uint8_t[:, :] out not None, bytes head not None, unsigned threads,
-          bint verify, int32_t[::1] statuses not None):
-    """Fill out[rows[i]] (out[i] without rows) with the payload of member positions[i].
-
-    Members must begin with the .npy header `head` and hold a row's bytes after it. statuses[i] tells
-    how member i went. Rows must not overlap. Returns when no thread writes into `out` any more."""
-    cdef Batch b
+cdef bint set_rows(Batch *b, Source source, Directory directory, const int64_t[::1] positions,
+                   const int64_t[::1] rows, uint8_t[:, :] out, bytes head, bint verify,
+                   int32_t[::1] statuses) except -1:
+    """Set up a batch of rows, as `fetch` describes it. False if there is nothing to run: the statuses
+    tell why."""
     cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
-    cdef size_t groups
-    cdef int64_t entered
     if statuses.shape[0] != n or (rows is not None and rows.shape[0] != n):
         raise ValueError("positions, rows and statuses differ in length")
     for i in range(n):
@@ -162,12 +157,11 @@ def fetch(Source source not None, Directory directory not None, const int64_t[::
     if out.shape[0] > 1 and abs(out.strides[0]) < out.shape[1]:
         raise ValueError("rows overlap")
     if n == 0:
-        return
+        return False
     if directory._need_limits() != OK:
-        for i in range(n):
-            statuses[i] = MEMORY
-        return
-    prepare(&b, source, directory, verify)
+        set_all(statuses, MEMORY)
+        return False
+    prepare(b, source, directory, verify)
     b.positions, b.n = &positions[0], <size_t>n
     if rows is not None:
         b.rows = &rows[0]
@@ -178,20 +172,38 @@ def fetch(Source source not None, Directory directory not None, const int64_t[::
         b.stride = 0
     b.head, b.head_len = <const uint8_t *>PyBytes_AS_STRING(head), <size_t>len(head)
     b.statuses = &statuses[0]
-    for i in range(n):
-        statuses[i] = INTERRUPTED
+    set_all(statuses, INTERRUPTED)
+    return True
+
+
+cdef void set_all(int32_t[::1] statuses, int status) noexcept:
+    cdef Py_ssize_t i
+    for i in range(statuses.shape[0]):
+        statuses[i] = status
+
+
+def fetch(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
+          const int64_t[::1] rows, uint8_t[:, :] out not None, bytes head not None, unsigned threads,
+          bint verify, int32_t[::1] statuses not None):
+    """Fill out[rows[i]] (out[i] without rows) with the payload of member positions[i].
+
+    Members must begin with the .npy header `head` and hold a row's bytes after it. statuses[i] tells
+    how member i went. Rows must not overlap. Returns when no thread writes into `out` any more."""
+    cdef Batch b
+    cdef size_t groups
+    cdef int64_t entered
+    if not set_rows(&b, source, directory, positions, rows, out, head, verify, statuses):
+        return
     if threads == 0:
         threads = 1
     groups = divide(&b, threads)
     entered = source._enter()
     if entered < 0:
-        for i in range(n):
-            statuses[i] = CLOSED
+        set_all(statuses, CLOSED)
         return
     try:
         if run(run_group, &b, groups, threads) == POOL_NO_MEMORY:
-            for i in range(n):
-                statuses[i] = MEMORY
+            set_all(statuses, MEMORY)
     finally:
         source._leave(entered)
 

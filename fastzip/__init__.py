@@ -42,6 +42,7 @@ from fastzip.errors import (
     TruncatedError,
     UnsupportedError,
 )
+from fastzip.loader import Loader
 from fastzip.npz import NpzFile
 
 __version__ = _version("fastzip-reader")
@@ -56,6 +57,7 @@ __all__ = [
     "CRCError",
     "LargeZipFile",
     "LimitError",
+    "Loader",
     "NpzFile",
     "Path",
     "PasswordError",

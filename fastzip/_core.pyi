@@ -112,6 +112,7 @@ def fetch(
     verify: bool,
     statuses: npt.NDArray[np.int32],
 ) -> None: ...
+
 @final
 class Ahead:
     def __new__(
@@ -122,6 +123,7 @@ class Ahead:
         out: npt.NDArray[np.uint8],
         head: bytes,
         threads: int,
+        workers: int,
         verify: bool,
         statuses: npt.NDArray[np.int32],
     ) -> Self: ...

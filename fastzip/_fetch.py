@@ -115,6 +115,7 @@ class _Batch:
         self.positions = resolve(reader.index, keys)
         self.first = 0
         self.failed: dict[int, Exception] = {}
+        self.begun: tuple[_core.Ahead, npt.NDArray[np.int32]] | None = None
 
     def header(self, position: int) -> Header:
         """The header of a member that can be a row of a batch."""
@@ -161,6 +162,27 @@ class _Batch:
         text = f"{errors.place(index.where, name)}: the member is {what}"
         refusal: Exception = errors.refusal(code, text, index.where, name)
         return refusal
+
+    def room(self, header: Header, out: Any) -> npt.NDArray[Any]:
+        """Where the rows go, if the first member has this header: `out`, or new memory."""
+        dtype = native(header.own_spec.dtype)
+        shape = (len(self.positions), *header.spec.shape)
+        first = int(self.positions[self.first])
+        if header.nbytes > LARGE and self.reader.is_foreign(first):
+            # Does it hold what it says, before memory is taken?
+            for _ in self.reader.pieces(first):
+                pass
+        if out is not None and not self.failed:
+            return check_out(out, shape, dtype)
+        # Without `out`, or with a first member that is wrong: then `out` stays as it is.
+        try:
+            return new_batch(shape, dtype)
+        except ValueError as exc:  # more dimensions, or larger ones, than NumPy has
+            what = f"of shape {header.spec.shape}, which makes no batch: {exc}"
+            raise self.refusal(first, what, "shape") from None
+        except MemoryError:
+            where = self.reader.index.where
+            raise errors.error(_core.STATUS_CODES.index("memory"), where) from None
 
     def fill(self, first: Header, out: npt.NDArray[Any]) -> None:
         """Fill every row; if members failed, find all of them and raise what is wrong with the
@@ -209,6 +231,31 @@ class _Batch:
                 "unlike",
             )
 
+    def begin(self, header: Header, out: npt.NDArray[Any]) -> None:
+        """Have the workers do the first round of `fill` while the caller goes on, if they can."""
+        if self.first:
+            return
+        statuses = np.empty(len(self.positions), np.int32)
+        try:
+            ahead = _core.Ahead(
+                self.reader.source,
+                self.reader.directory,
+                self.positions,
+                _as_bytes(out),
+                header.raw,
+                _threads.worth(self.threads, len(self.positions) * header.nbytes),
+                self.threads,
+                self.reader.verify,
+                statuses,
+            )
+        except MemoryError:
+            return
+        self.begun = ahead, statuses
+
+    def begun_well(self) -> bool:
+        """Wait for the first round: has the first member the header that was taken for all?"""
+        return self.begun is not None and self.begun[0].wait() and not self.begun[1][0]
+
     def native(
         self,
         header: Header,
@@ -217,6 +264,9 @@ class _Batch:
         out: npt.NDArray[Any],
     ) -> npt.NDArray[np.int32]:
         """Have the workers fill out[rows] with the members of these jobs; their statuses."""
+        begun, self.begun = self.begun, None
+        if begun is not None and begun[0].wait():
+            return begun[1]
         positions = self.positions if jobs is None else self.positions[jobs]
         statuses = np.empty(len(positions), np.int32)
         threads = _threads.worth(self.threads, len(positions) * header.nbytes)
@@ -390,24 +440,56 @@ def fetch(reader: Reader, keys: Any, out: Any, threads: int | None, max_header_s
     if len(batch.positions) == 0:
         return _fetch_nothing(batch, out)
     header = batch.first_header()
-    dtype = native(header.own_spec.dtype)
-    shape = (len(batch.positions), *header.spec.shape)
-    first = int(batch.positions[batch.first])
-    if header.nbytes > LARGE and reader.is_foreign(first):
-        for _ in reader.pieces(first):  # does it hold what it says, before memory is taken?
-            pass
-    if out is None or batch.failed:  # the first member is wrong: `out` stays as it is
-        try:
-            array = new_batch(shape, dtype)
-        except ValueError as exc:  # more dimensions, or larger ones, than NumPy has
-            what = f"of shape {header.spec.shape}, which makes no batch: {exc}"
-            raise batch.refusal(int(batch.positions[batch.first]), what, "shape") from None
-        except MemoryError:
-            raise errors.error(_core.STATUS_CODES.index("memory"), reader.index.where) from None
-    else:
-        array = check_out(out, shape, dtype)
+    array = batch.room(header, out)
     batch.fill(header, array)
     return array if out is None else out
+
+
+class Ahead:
+    """A call of `fetch` that was begun: workers fill its rows while its caller does something else.
+
+    With `likely`, the header that the first member probably has, nothing is read before. What can't
+    be done ahead is done when the result is asked for, and what fails is raised then."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        positions: Positions,
+        threads: int | None,
+        max_header_size: int,
+        likely: Header | None = None,
+    ) -> None:
+        self._call = reader, positions, None, threads, max_header_size
+        self._begun: tuple[_Batch, Header, npt.NDArray[Any]] | None = None
+        self._guessed = likely is not None
+        if reader.is_foreign(int(positions[0])):
+            return
+        batch = _Batch(reader, positions, _threads.resolve(threads), max_header_size)
+        try:
+            header = likely or batch.first_header()
+            if _is_direct(header):
+                array = batch.room(header, None)
+                batch.begin(header, array)
+                self._begun = batch, header, array
+        except Exception as exc:
+            if not isinstance(exc, errors.Located):
+                raise
+            # Otherwise it is found again when the result is asked for.
+
+    def result(self) -> tuple[npt.NDArray[Any], Header | None]:
+        """What `fetch` gives, or raises; and what the next batch's header probably is."""
+        begun, self._begun = self._begun, None
+        if begun is None or (self._guessed and not begun[0].begun_well()):
+            begun = None  # its memory goes before the next is taken
+            return fetch(*self._call), None
+        batch, header, array = begun
+        batch.fill(header, array)
+        return array, header
+
+    def stop(self) -> None:
+        """Have the workers leave it, without waiting until they have; there is no result then."""
+        if self._begun is not None and self._begun[0].begun is not None:
+            self._begun[0].begun[0].stop()
 
 
 def _fetch_nothing(batch: _Batch, out: Any) -> Any:

@@ -44,7 +44,7 @@ cdef extern from "pool.h" nogil:
     int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll)
     ctypedef struct pool_task:
         pass
-    pool_task *pool_start(pool_work work, void *task, size_t groups, unsigned threads)
+    pool_task *pool_start(pool_work work, void *task, size_t groups, unsigned threads, unsigned workers)
     int pool_wait(pool_task *task, pool_poll poll)
     bint pool_done(pool_task *task)
     void pool_stop(pool_task *task)

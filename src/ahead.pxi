@@ -3,7 +3,8 @@
 @cython.final
 @cython.no_gc_clear                       # memory stays until no thread writes into it
 cdef class Ahead:
-    """What `fetch` does without `rows`, begun now by up to `threads` workers.
+    """What `fetch` does without `rows`, begun now by up to `threads` workers; there are at least
+    `workers`, so that several batches can be in work at once.
 
     Keeps alive all that they read and write, and the archive's descriptor open. When it dies it stops
     them, and waits until they have."""
@@ -20,7 +21,8 @@ cdef class Ahead:
 
     def __cinit__(self, Source source not None, Directory directory not None,
                   const int64_t[::1] positions not None, uint8_t[:, :] out not None,
-                  bytes head not None, unsigned threads, bint verify, int32_t[::1] statuses not None):
+                  bytes head not None, unsigned threads, unsigned workers, bint verify,
+                  int32_t[::1] statuses not None):
         cdef size_t groups
         self.entered = -1
         self.source, self.directory, self.head = source, directory, head
@@ -34,7 +36,7 @@ cdef class Ahead:
         if self.entered < 0:
             set_all(statuses, CLOSED)
             return
-        self.task = pool_start(run_group, &self.batch, groups, threads)
+        self.task = pool_start(run_group, &self.batch, groups, threads, workers)
         if self.task == NULL:
             raise MemoryError("cannot allocate a task")
         self.done = False

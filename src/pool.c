@@ -163,7 +163,6 @@ static void start_workers(unsigned enough) {
 /* Offers the task to the workers; what somebody waits for already goes first. Under lock. */
 static void offer(task *t, unsigned helpers, int first) {
     task **at = &tasks;
-    start_workers(helpers);
     t->wanted = helpers;
     t->born = forks;
     while (!first && *at) at = &(*at)->link;
@@ -211,6 +210,7 @@ int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_po
         return t.stop ? POOL_STOPPED : 0;
     }
     pthread_mutex_lock(&lock);
+    start_workers(threads - 1);
     offer(&t, threads - 1, 1);
     pthread_mutex_unlock(&lock);
 
@@ -225,14 +225,16 @@ int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_po
     return t.stop || t.active ? POOL_STOPPED : 0;
 }
 
-pool_task *pool_start(pool_work work, void *arg, size_t groups, unsigned threads) {
+pool_task *pool_start(pool_work work, void *arg, size_t groups, unsigned threads, unsigned least) {
     task *t = memory_zeroed(sizeof(task));
     if (!t) return NULL;
     t->work = work;
     t->arg = arg;
     t->groups = groups;
+    if (threads > groups) threads = (unsigned)groups;
     pthread_mutex_lock(&lock);
-    offer(t, threads > groups ? (unsigned)groups : threads, 0);
+    start_workers(least > threads ? least : threads);
+    offer(t, threads, 0);
     pthread_mutex_unlock(&lock);
     return t;
 }

@@ -16,10 +16,11 @@ typedef int (*pool_poll)(void *task);
 #define POOL_NO_MEMORY (-2)
 int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll);
 
-/* The same ahead of time: up to `threads` workers begin, first come, first served, while the caller
- * goes on. It must call pool_end before what `task` points to may go. NULL: no memory. */
+/* The same ahead of time: up to `threads` workers, of at least `workers` that there are for all tasks,
+ * begin while the caller goes on; first come, first served. pool_end must be called before what `task`
+ * points to may go. NULL: no memory. */
 typedef struct pool_task pool_task;
-pool_task *pool_start(pool_work work, void *task, size_t groups, unsigned threads);
+pool_task *pool_start(pool_work work, void *task, size_t groups, unsigned threads, unsigned workers);
 /* Returns when no thread works on the task any more; takes part where workers lack. What pool_run
  * returns; POOL_STOPPED also in a child of a fork, unless all was done before. */
 int pool_wait(pool_task *task, pool_poll poll);

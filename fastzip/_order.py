@@ -1,0 +1,53 @@
+"""The order of an epoch: pure functions of numbers, the same everywhere and for ever.
+
+NumPy promises that the streams of its bit generators stay as they are, and not what
+`Generator.permutation` makes of them; so the order is made of the bits themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+SEEDS: Final = 1 << 64
+"""Seeds and epochs are below this."""
+
+Order = npt.NDArray[np.int64]
+
+
+def shuffled(n: int, seed: int, epoch: int) -> Order:
+    """The numbers below n in an order that (seed, epoch) gives.
+
+    Philox4x64-10 with the key (seed, epoch), its counter from zero, gives n numbers of 64 bits.
+    The lowest bits of the i-th, as many as n - 1 has, are replaced by i. Sorted, these bits are the
+    order.
+    """
+    key = np.array([seed, epoch], np.uint64)
+    drawn: npt.NDArray[np.uint64] = np.random.Philox(key=key).random_raw(n)
+    low = np.uint64((1 << max(n - 1, 0).bit_length()) - 1)
+    drawn &= ~low
+    drawn |= np.arange(n, dtype=np.uint64)
+    drawn.sort()
+    drawn &= low
+    return drawn.view(np.int64)
+
+
+def batches(n: int, batch_size: int, drop_last: bool, rank: int, world_size: int) -> int:
+    """How many batches of n samples a rank gets; see `batch`."""
+    steps, left = divmod(n, batch_size * world_size)
+    return steps + (not drop_last and left > rank)
+
+
+def batch(
+    order: Order | None, n: int, start: int, batch_size: int, rank: int, world_size: int
+) -> Order:
+    """A rank's batch of the step that begins at this place of the order; None: 0, 1, 2, …
+
+    Each step takes the next batch_size * world_size samples, the last one what is left, and deals
+    them out in turn."""
+    stop = min(n, start + batch_size * world_size)
+    if order is None:
+        return np.arange(start + rank, stop, world_size, dtype=np.int64)
+    return order[start + rank : stop : world_size]

@@ -1,0 +1,464 @@
+"""`Loader`: shuffled epochs of batches, read ahead by native threads, resumable to the batch."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import npyio
+
+from fastzip import _fetch, _order, _threads, errors
+from fastzip._npy import Header
+from fastzip.npz import NpzFile
+
+__all__ = ["Loader"]
+
+Samples: TypeAlias = npt.NDArray[np.int64]
+_VERSION: Final = 1
+"""Of the dictionary that `Loader.state_dict` makes."""
+_CHOSEN: Final = ("length", "shuffle", "seed")
+"""What the order is made of: a state is good for a loader that has the same."""
+
+
+class _Members:
+    """Samples that are members of an archive, all or some."""
+
+    def __init__(self, npz: NpzFile, positions: Samples | None) -> None:
+        self._npz, self._positions = npz, positions
+        self._likely: Header | None = None  # of the next batch's first member
+
+    def __len__(self) -> int:
+        return len(self._npz) if self._positions is None else len(self._positions)
+
+    def __repr__(self) -> str:
+        where = self._npz.index.where
+        return repr(where) if self._positions is None else f"{len(self)} of {where!r}"
+
+    def __reduce__(self) -> Any:
+        return _Members, (self._npz, self._positions)
+
+    def begin(self, samples: Samples, threads: int | None) -> _fetch.Ahead:
+        npz = self._npz
+        threads = npz.threads if threads is None else threads
+        limit = npz._header_limit()
+        return _fetch.Ahead(npz._reader, self._chosen(samples), threads, limit, self._likely)
+
+    def take(self, samples: Samples, threads: int | None, begun: _fetch.Ahead | None) -> Any:
+        if begun is None:
+            return self._npz.fetch(self._chosen(samples), threads=threads)
+        batch, self._likely = begun.result()
+        return batch
+
+    def _chosen(self, samples: Samples) -> Samples:
+        return samples if self._positions is None else self._positions[samples]
+
+
+class _Rows:
+    """Samples that are the rows of an array, or of what is indexed like one."""
+
+    def __init__(self, array: Any, rows: Samples | None) -> None:
+        self._array, self._rows = array, rows
+        self._plain = (  # of others numpy.take would copy everything, each time
+            type(array) in (np.ndarray, np.memmap)
+            and array.flags.c_contiguous
+            and array.flags.aligned
+            and array.dtype.isnative
+            and not array.dtype.hasobject
+        )
+
+    def __len__(self) -> int:
+        return len(self._array) if self._rows is None else len(self._rows)
+
+    def __repr__(self) -> str:
+        shape, dtype = getattr(self._array, "shape", None), getattr(self._array, "dtype", None)
+        if shape is None or dtype is None:
+            return f"{len(self)} of {type(self._array).__name__}"
+        return f"{len(self)} of {dtype}{list(shape)}"
+
+    def __reduce__(self) -> Any:
+        return _Rows, (self._array, self._rows)
+
+    def begin(self, samples: Samples, threads: int | None) -> None:
+        """Copying rows takes no time worth a thread."""
+
+    def take(self, samples: Samples, threads: int | None, begun: None) -> Any:
+        rows = samples if self._rows is None else self._rows[samples]
+        if not self._plain:
+            return self._array[rows]
+        array = self._array
+        out = _fetch.new_batch((len(rows), *array.shape[1:]), array.dtype)
+        return np.take(array, rows, axis=0, out=out, mode="clip")  # "raise" would copy once more
+
+
+_Source: TypeAlias = _Members | _Rows
+
+
+def _source(given: Any, what: str) -> _Source:
+    """What stands for a source: an archive, an array, or one of these with keys."""
+    keys: Any = None
+    if isinstance(given, tuple):
+        if len(given) != 2:
+            raise TypeError(f"{what} is a tuple of {len(given)}; it takes an archive and its keys")
+        given, keys = given
+    if isinstance(given, NpzFile):
+        return _Members(given, None if keys is None else _fetch.resolve(given.index, keys))
+    if isinstance(given, (str, bytes, npyio.NpzFile)) or hasattr(given, "__fspath__"):
+        raise TypeError(f"{what} is a {type(given).__name__}; open it with fastzip.load")
+    if isinstance(given, (list, tuple, Mapping)) or not hasattr(given, "__getitem__"):
+        raise TypeError(
+            f"{what} is a {type(given).__name__}; it takes an NpzFile, an array, or one of these "
+            "and its keys as a tuple"
+        )
+    return _Rows(given, None if keys is None else np.arange(len(given), dtype=np.int64)[keys])
+
+
+def _whole(value: object, what: str, least: int, below: int = 1 << 62) -> int:
+    """The value as an integer in this range."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # NumPy's integers have it as well
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or not least <= number < below:
+        top = "" if below == 1 << 62 else f" and below {below:,}"
+        raise ValueError(f"{what} must be an integer from {least} on{top}, not {value!r}")
+    return number
+
+
+class _Progress:
+    """How far an iterator has come; its loader looks at that of the one it made last."""
+
+    def __init__(self, epoch: int, position: int) -> None:
+        self.epoch, self.position = epoch, position
+
+
+class Loader:
+    """Epochs of batches, in an order that is a function of (seed, epoch) alone.
+
+    Native threads inflate the next batches while the loop computes, without Python's lock. Each
+    batch lies in memory of its own, which serves again when the last view of it is gone.
+
+    Parameters
+    ----------
+    source : NpzFile, array or (NpzFile or array, keys)
+        Where the samples come from. Sample i is member i of an archive in the order of its `files`,
+        or row i of an array; or ``keys[i]`` of it, where the keys are what `NpzFile.fetch` takes:
+        names, positions, a slice, a boolean mask. An array is anything that has a length and is
+        indexed with an int64 array along its first axis.
+    *arrays : NpzFile, array or (NpzFile or array, keys)
+        More of each sample, such as its label; as many samples as `source` has.
+    batch_size : int
+        Samples of a batch of this rank. The last batch of an epoch may have fewer.
+    shuffle : bool, optional
+        A new order in each epoch; without it samples come as they are numbered.
+    seed : int, optional
+        From 0 to 2 ** 64 - 1: which orders `shuffle` gives.
+    drop_last : bool, optional
+        Leave out what is left when no more full batches for all ranks can be made. All ranks have
+        the same number of batches then.
+    prefetch : int, optional
+        How many batches are read ahead, besides the one that was handed out. With 0 a batch is read
+        when it is asked for.
+    threads : int, optional
+        How many threads work on one batch; None for the archive's ``threads``, or else
+        `get_num_threads`.
+    rank, world_size : int, optional
+        This process is number `rank` of `world_size` that share the epoch: each sample comes once,
+        in one of them.
+    collate : callable, optional
+        Makes what is handed out of each batch, in the thread that iterates.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a source isn't one, the sources differ in length, or a number is out of its range.
+    KeyError, IndexError
+        If an archive doesn't have one of the keys.
+
+    Notes
+    -----
+    Iterating gives a tuple ``(x, y, …)`` of arrays, one for each source, or the array itself if
+    there is one source. It goes through the epoch `epoch` and then counts that up. Every call of
+    ``iter`` gives an iterator of its own, which begins at the epoch's start, or, once after
+    `load_state_dict`, where the state was taken. `state_dict` tells of the one made last.
+
+    What is wrong with a batch, such as a damaged member, is raised when that batch is due, as
+    `NpzFile.fetch` raises it; ``next`` goes on with the one behind it. Whatever else is raised
+    meanwhile, such as by Ctrl-C, stops the reading ahead and skips nothing. So does the end of the
+    loop, by ``break``, an exception or a lost reference, or ``close()`` of the iterator.
+
+    An iterator is for one thread at a time. In a forked child it goes on from where it was. A
+    pickled loader carries its sources, its parameters and its state, and no iterator.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez_compressed(file, **{f"ix-{i}": np.full(2, i) for i in range(5)})
+    >>> images, labels = fastzip.load(file.getvalue()), np.arange(5) * 10
+    >>> loader = fastzip.Loader(images, labels, batch_size=2, shuffle=True, seed=7)
+    >>> len(loader)
+    3
+    >>> for image, label in loader:
+    ...     print(image.tolist(), label)
+    [[4, 4], [1, 1]] [40 10]
+    [[3, 3], [2, 2]] [30 20]
+    [[0, 0]] [0]
+    >>> loader.epoch
+    1
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *arrays: Any,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        prefetch: int = 2,
+        threads: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        collate: Callable[[Any], Any] | None = None,
+    ) -> None:
+        if collate is not None and not callable(collate):
+            raise TypeError(f"collate must be callable, not {type(collate).__name__}")
+        self._sources = [_source(source, "the source")]
+        for i, array in enumerate(arrays):
+            self._sources.append(_source(array, f"array {i}"))
+        self._length = len(self._sources[0])
+        for i, other in enumerate(self._sources[1:]):
+            if len(other) != self._length:
+                raise ValueError(
+                    f"the source has {self._length:,} samples, and array {i} has {len(other):,}"
+                )
+        self.batch_size = _whole(batch_size, "batch_size", 1)
+        self.shuffle = bool(shuffle)
+        self.seed = _whole(seed, "seed", 0, _order.SEEDS)
+        self.drop_last = bool(drop_last)
+        self.prefetch = _whole(prefetch, "prefetch", 0)
+        self.threads = None if threads is None else _threads.resolve(threads)
+        self.world_size = _whole(world_size, "world_size", 1)
+        self.rank = _whole(rank, "rank", 0, self.world_size)
+        self.collate = collate
+        self._progress = _Progress(0, 0)
+        self._resumes = False  # does the next iterator begin at the progress's position?
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is being gone through, or comes next."""
+        return self._progress.epoch
+
+    def __len__(self) -> int:
+        """How many batches a whole epoch has for this rank."""
+        return _order.batches(
+            self._length, self.batch_size, self.drop_last, self.rank, self.world_size
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        before = self._progress
+        self._progress = _Progress(before.epoch, before.position if self._resumes else 0)
+        self._resumes = False
+        return _Batches(self, self._sources, self._length, self._progress)
+
+    def __repr__(self) -> str:
+        names = ("batch_size", "shuffle", "seed", "drop_last", "prefetch", "threads", "rank")
+        options = [f"{name}={getattr(self, name)!r}" for name in (*names, "world_size")]
+        if self.collate is not None:
+            name = getattr(self.collate, "__qualname__", type(self.collate).__qualname__)
+            options.append(f"collate={name}")
+        return f"Loader({', '.join([*map(repr, self._sources), *options])})"
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to this epoch's beginning; nothing changes if it is the current one.
+
+        Iterators that exist go on as they were.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0 to 2 ** 64 - 1.
+        """
+        epoch = _whole(epoch, "epoch", 0, _order.SEEDS)
+        if epoch != self.epoch:
+            self._progress, self._resumes = _Progress(epoch, 0), False
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the iterator that was made last has come, as what JSON holds.
+
+        Batches count when they have been handed out. It is the same for all ranks that have handed
+        out as many.
+
+        Returns
+        -------
+        dict
+            ``version``; ``length``, ``shuffle`` and ``seed``, which make the order; ``epoch``; and
+            ``position``, how many samples of the epoch all ranks together are through with.
+        """
+        position = self._progress.position
+        chosen = {"length": self._length, "shuffle": self.shuffle, "seed": self.seed}
+        return {"version": _VERSION, **chosen, "epoch": self.epoch, "position": position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Have the next iterator go on where this state was taken.
+
+        Every sample of the epoch that had not been handed out then comes once, also if `batch_size`
+        or `world_size` are others now.
+
+        Parameters
+        ----------
+        state : mapping
+            What `state_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is no such state, or one of a loader of another length, `shuffle` or `seed`: its
+            samples would come in another order. Nothing changes then.
+        """
+        ours = self.state_dict()
+        missing = [name for name in ours if name not in state]
+        if missing:
+            raise ValueError(f"this is no state of a Loader: it lacks {', '.join(missing)}")
+        for name in ("version", *_CHOSEN):
+            if state[name] != ours[name]:
+                raise ValueError(
+                    f"the state is of a Loader of {name} {state[name]!r}, and this one is of "
+                    f"{ours[name]!r}"
+                )
+        epoch = _whole(state["epoch"], "epoch", 0, _order.SEEDS)
+        position = _whole(state["position"], "position", 0, self._length + 1)
+        self._progress, self._resumes = _Progress(epoch, position), True
+
+    def __getstate__(self) -> dict[str, Any]:
+        progress = _Progress(self._progress.epoch, self._progress.position)
+        return {**self.__dict__, "_progress": progress, "_resumes": True}
+
+
+class _Begun(NamedTuple):
+    """A batch that was begun, and the position behind it."""
+
+    samples: Samples
+    parts: list[Any]
+    stop: int
+
+
+class _Batches(Iterator[Any]):
+    """One pass through an epoch, or the rest of it."""
+
+    def __init__(
+        self, loader: Loader, sources: list[_Source], length: int, progress: _Progress
+    ) -> None:
+        self._begun: deque[_Begun] = deque()
+        self._sources, self._progress = sources, progress
+        self._batch_size, self._threads = loader.batch_size, loader.threads
+        self._rank, self._world_size = loader.rank, loader.world_size
+        self._prefetch, self._collate = loader.prefetch, loader.collate
+        self._length = length
+        self._order: _order.Order | None = None
+        if loader.shuffle:
+            self._order = _order.shuffled(length, loader.seed, progress.epoch)
+        self._at = progress.position  # where the next batch to begin begins
+        left = _order.batches(
+            length - self._at, self._batch_size, loader.drop_last, self._rank, self._world_size
+        )
+        self._end = min(length, self._at + left * self._batch_size * self._world_size)
+        self._over = False
+        self._failures: Any = ()  # what is a batch's own failure when it is raised now
+        self._turn = threading.Lock()  # never waited for: it may be held for ever in a forked child
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        if not self._turn.acquire(blocking=False):
+            raise ValueError("the iterator is in use already, by this or another thread")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def __next__(self) -> Any:
+        with self._in_use():
+            batch = self._batch()
+        if batch is None:
+            raise StopIteration
+        return batch[0]
+
+    def _batch(self) -> tuple[Any] | None:
+        """The next batch; None at the epoch's end."""
+        progress = self._progress
+        if self._over:
+            return None
+        try:
+            self._failures = ()
+            while self._at < self._end and len(self._begun) <= self._prefetch:
+                self._begin()
+            if not self._begun:
+                self._over = True
+                progress.epoch, progress.position = progress.epoch + 1, 0
+                return None
+            result = self._deliver(self._begun[0])
+        except BaseException as exc:
+            if isinstance(exc, self._failures) and getattr(exc, "code", "") != "interrupted":
+                progress.position = self._begun[0].stop
+            self._drop()
+            raise
+        progress.position = self._begun.popleft().stop
+        return (result,)
+
+    def _begin(self) -> None:
+        at = self._at
+        samples = _order.batch(
+            self._order, self._length, at, self._batch_size, self._rank, self._world_size
+        )
+        self._at = min(self._length, at + self._batch_size * self._world_size)
+        batch = _Begun(samples, [], self._at)
+        self._begun.append(batch)
+        for source in self._sources:
+            batch.parts.append(source.begin(samples, self._threads) if self._prefetch else None)
+
+    def _deliver(self, batch: _Begun) -> Any:
+        parts = []
+        for source, begun in zip(self._sources, batch.parts, strict=True):
+            # What a signal's handler raises while members are read is no failure of theirs.
+            self._failures = errors.Located if isinstance(source, _Members) else Exception
+            parts.append(source.take(batch.samples, self._threads, begun))
+        self._failures = Exception
+        result = parts[0] if len(parts) == 1 else tuple(parts)
+        if self._collate is None:
+            return result
+        try:
+            return self._collate(result)
+        except StopIteration as exc:  # it would look like the epoch's end
+            raise RuntimeError("collate raised StopIteration") from exc
+
+    def _drop(self) -> None:
+        """Nothing is read ahead any more; the next batch is the one behind the last handed out."""
+        for batch in self._begun:  # all are asked to stop before one is waited for
+            for begun in batch.parts:
+                if begun is not None:
+                    begun.stop()
+        for batch in self._begun:
+            batch.parts.clear()  # a traceback may hold the batch
+        self._begun.clear()
+        self._at = self._progress.position
+
+    def close(self) -> None:
+        """Stop reading ahead; there are no more batches.
+
+        Raises
+        ------
+        ValueError
+            If the iterator is in use, as by a signal handler that interrupted it.
+        """
+        with self._in_use():
+            self._over = True
+            self._drop()
+
+    def __del__(self) -> None:
+        self._drop()

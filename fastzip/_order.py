@@ -20,7 +20,7 @@ Order = npt.NDArray[np.int64]
 def shuffled(n: int, seed: int, epoch: int) -> Order:
     """The numbers below n in an order that (seed, epoch) gives.
 
-    Philox4x64-10 with the key (seed, epoch), its counter from zero, gives n numbers of 64 bits.
+    Philox4x64-10 with the key (seed, epoch), its counter from 1 on, gives n numbers of 64 bits.
     The lowest bits of the i-th, as many as n - 1 has, are replaced by i. Sorted, these bits are the
     order.
     """

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -22,6 +20,7 @@ __all__ = ["Loader"]
 Samples: TypeAlias = npt.NDArray[np.int64]
 _VERSION: Final = 1
 """Of the dictionary that `Loader.state_dict` makes."""
+_IN_USE: Final = "the iterator is in use already: one thread at a time, and no signal handler"
 _CHOSEN: Final = ("length", "shuffle", "seed")
 """What the order is made of: a state is good for a loader that has the same."""
 
@@ -371,20 +370,16 @@ class _Batches(Iterator[Any]):
         self._end = min(length, self._at + left * self._batch_size * self._world_size)
         self._over = False
         self._failures: Any = ()  # what is a batch's own failure when it is raised now
-        self._turn = threading.Lock()  # never waited for: it may be held for ever in a forked child
-
-    @contextlib.contextmanager
-    def _in_use(self) -> Iterator[None]:
-        if not self._turn.acquire(blocking=False):
-            raise ValueError("the iterator is in use already, by this or another thread")
-        try:
-            yield
-        finally:
-            self._turn.release()
+        self._busy = False
 
     def __next__(self) -> Any:
-        with self._in_use():
+        if self._busy:
+            raise ValueError(_IN_USE)
+        self._busy = True  # no call stands in between, so nobody else's turn comes
+        try:
             batch = self._batch()
+        finally:
+            self._busy = False
         if batch is None:
             raise StopIteration
         return batch[0]
@@ -456,9 +451,13 @@ class _Batches(Iterator[Any]):
         ValueError
             If the iterator is in use, as by a signal handler that interrupted it.
         """
-        with self._in_use():
-            self._over = True
-            self._drop()
+        if self._busy:
+            raise ValueError(_IN_USE)
+        self._over = True
+        self._drop()
 
     def __del__(self) -> None:
         self._drop()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an iterator can't be pickled; its Loader can, and carries its state")

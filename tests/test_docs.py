@@ -1,11 +1,13 @@
 """docs/security.md and docs/drop-in.md say what the code does: codes, commands, an example."""
 
 import inspect
+import json
 import re
 import subprocess
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastzip
@@ -87,3 +89,28 @@ def test_reason_codes_and_parameters():
         for name, parameter in inspect.signature(call).parameters.items():
             if parameter.kind is parameter.KEYWORD_ONLY and name != "strict_timestamps":
                 assert f"`{name}`" in CONTRACTS, name
+
+
+# ---- docs/loader.md, and README.md of it ------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["docs/loader.md", "README.md"])
+def test_loader_examples(tmp_path, monkeypatch, name):
+    examples = re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.M | re.S)
+    examples = [code for code in examples if name != "README.md" or "fastzip.Loader(" in code]
+    assert examples
+    arrays = {f"{kind}/{i}": np.full((2, 3), i) for i in range(100) for kind in ("img", "seg")}
+    np.savez_compressed(tmp_path / "training.npz", **arrays)
+    np.save(tmp_path / "labels.npy", np.arange(200))
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    for code in examples:
+        exec(compile(code, name, "exec"), space)
+    x, y = space["x"], space["y"]
+    assert np.array_equal(x[:, 0, 0], y // 2)
+    assert space.get("skipped", []) == []
+    if name != "README.md":
+        position = json.loads(space["state"])["position"]
+        assert position == 64
+        first, _ = next(iter(space["pairs"]))
+        assert first[:, 0, 0].tolist() == [0, 1]

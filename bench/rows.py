@@ -8,6 +8,7 @@ from functools import partial
 import archives
 import data
 import fresh
+import loops
 import work
 from work import Pair
 
@@ -153,4 +154,16 @@ def zipfiles() -> Iterator[Row]:
     )
 
 
-ROWS = {row.id: row for rows in (opening(), reading(), fetching(), zipfiles()) for row in rows}
+def looping() -> Iterator[Row]:
+    for name, batch_size, target in ("bitmaps", 64, 15), ("small", 256, 25), ("float16k", 64, 9):
+        title = f"shuffled epoch by Loader, 2 threads, {SIZES[name]}"
+        epochs = partial(loops.epochs, name, batch_size, 2)
+        yield Row(f"loader-{name}", title, "a generator over np.load", target, epochs)
+        title = f"the same, and 5 ms of Python a batch, {SIZES[name]}"
+        busy = partial(loops.computing_epochs, name, batch_size, 2, 30)
+        against = "loading or computing alone"
+        yield Row(f"loader-busy-{name}", title, against, 1 / 1.1, busy)
+
+
+KINDS = (opening, reading, fetching, looping, zipfiles)
+ROWS = {row.id: row for kind in KINDS for row in kind()}

@@ -69,9 +69,11 @@ cdef class Ahead:
         with nogil:
             failed = pool_wait(self.task, poll)
         self.waiting = False
-        self._end()
-        if failed and PyErr_Occurred() != NULL:
-            fz_raise(-1)
+        try:
+            if failed and PyErr_Occurred() != NULL:
+                fz_raise(-1)
+        finally:
+            self._end()
         if failed == POOL_NO_MEMORY:
             set_all(self.statuses, MEMORY)
         self.done = failed == 0 or failed == POOL_NO_MEMORY

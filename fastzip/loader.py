@@ -114,7 +114,10 @@ def _source(given: Any, what: str) -> _Source:
             f"{what} is a {type(given).__name__}; it takes an NpzFile, an array, or one of these "
             "and its keys as a tuple"
         )
-    return _Rows(given, None if keys is None else np.arange(len(given), dtype=np.int64)[keys])
+    rows = None if keys is None else np.arange(len(given), dtype=np.int64)[keys]
+    if rows is not None and rows.ndim != 1:
+        raise TypeError(f"the keys of {what} must be one-dimensional: a slice, positions, a mask")
+    return _Rows(given, rows)
 
 
 def _whole(value: object, what: str, least: int, below: int = 1 << 62) -> int:

@@ -288,6 +288,8 @@ def test_bad_arguments(lab, samples, path):
         ({"a": 1}, "a dict; it takes"),
         ((samples, [0], 3), "a tuple of 3"),
         ((samples, "ix-000"), "list of keys"),
+        ((LABELS, 3), "must be one-dimensional"),
+        ((LABELS, [[3]]), "must be one-dimensional"),
     ]:
         with pytest.raises(TypeError, match=text):
             Loader(wrong, batch_size=4)

@@ -146,5 +146,6 @@ def test_examples_in_docstrings(name):
 def test_public_docstrings_have_examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
     for obj in (fastzip.load, fastzip.NpzFile, fastzip.NpzFile.fetch, fastzip.NpzFile.spec,
-                fastzip.engines, fastzip.trim, fastzip.set_num_threads):  # fmt: skip
+                fastzip.Loader, fastzip.engines, fastzip.trim,
+                fastzip.set_num_threads):  # fmt: skip
         assert any(test.examples for test in finder.find(obj, obj.__name__)), obj

@@ -1,7 +1,8 @@
-"""The command ``fastzip``: one verb per subcommand.
+"""The command ``fastzip``: one verb per subcommand, one module per verb.
 
-Each verb imports what it needs when it runs, so that an extra which one of them wants is no
-burden to the others. A verb returns the exit status and raises for everything else.
+A verb's module has ``HELP``, ``DESCRIPTION``, ``EXAMPLES``, ``add_arguments(parser)`` and
+``run(args)``, which returns the exit status and raises for everything else. It imports what it
+needs when it runs, so that an extra which one of them wants is no burden to the others.
 """
 
 from __future__ import annotations
@@ -13,23 +14,50 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from fastzip import __version__
+from fastzip import (
+    __version__,
+    _cmd_bench,
+    _cmd_cat,
+    _cmd_completion,
+    _cmd_demo,
+    _cmd_doctor,
+    _cmd_extract,
+    _cmd_info,
+    _cmd_ls,
+    _cmd_test,
+)
+from fastzip._console import LOCATED, one_line
+
+_VERBS: Final[dict[str, Any]] = {
+    "ls": _cmd_ls,
+    "info": _cmd_info,
+    "test": _cmd_test,
+    "cat": _cmd_cat,
+    "extract": _cmd_extract,
+    "bench": _cmd_bench,
+    "demo": _cmd_demo,
+    "doctor": _cmd_doctor,
+    "completion": _cmd_completion,
+}
 
 # What a verb may raise about its files and arguments: told in one line. The rest is a bug, and
 # shows its traceback.
-_EXPECTED = (
+_EXPECTED: Final[tuple[type[Exception], ...]] = (
     OSError,
     ValueError,
     KeyError,
     EOFError,
     MemoryError,
     NotImplementedError,
+    *LOCATED,
     zipfile.BadZipFile,
     zlib.error,
 )
+
+INTERRUPTED: Final = 130  # as a shell tells of SIGINT, …
+CLOSED_PIPE: Final = 141  # … and of SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,112 +71,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, 1 after an error (one line on stderr), 130 after an interrupt. Bad
+        0 if all went well; 1 after an error (one line on stderr), and if an archive that was tested
+        or extracted is damaged; 130 after an interrupt; 141 if the reader of the output left. Bad
         usage leaves through ``SystemExit(2)``, as argparse does it.
     """
-    args = _parser().parse_args(argv)
     try:
+        args = make_parser().parse_args(argv)
         status: int = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except SystemExit:
+        _let_go()
+        raise
     except KeyboardInterrupt:
-        return 130
+        status = INTERRUPTED
     except BrokenPipeError:
-        # The reader left, as `head` does. The interpreter would complain when it flushes stdout
-        # at exit, so nothing may be left to flush.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        status = CLOSED_PIPE
     except _EXPECTED as error:
-        print(f"fastzip: {_one_line(error)}", file=sys.stderr)
-        return 1
+        _let_go()
+        print(f"fastzip: {one_line(error)}", file=sys.stderr)
+        status = 1
+    _let_go()
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
     parser = argparse.ArgumentParser(
-        prog="fastzip", description="Read arrays out of ZIP and NPZ archives, fast."
+        prog="fastzip",
+        description="Read ZIP and NPZ archives, fast.",
+        epilog="'fastzip COMMAND -h' shows each command's options, and examples.",
     )
     parser.add_argument("--version", action="version", version=f"fastzip {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_demo(verbs)
+    for name, module in _VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run, usage_error=verb.error, make_parser=make_parser)
     return parser
 
 
-def _add_demo(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "demo",
-        help="compare np.load and fastzip on one shuffled epoch",
-        description=(
-            "Make an archive of glyph bitmaps with np.savez_compressed, or take yours; read one "
-            "shuffled epoch of it with np.load, one key at a time, and with fastzip, in batches; "
-            "check that every batch is equal bit for bit; print what each took and draw a "
-            "contact sheet of one batch."
-        ),
-    )
-    parser.add_argument("archive", nargs="?", type=Path, help="your own .npz; by default, make one")
-    parser.add_argument(
-        "--members", type=_count, metavar="N", help="bitmaps in the archive to make (default: 5000)"
-    )
-    parser.add_argument(
-        "--dir",
-        type=Path,
-        metavar="DIR",
-        dest="directory",
-        help="keep the made archive here, and reuse one that is there",
-    )
-    parser.add_argument(
-        "--batch", type=_count, default=64, metavar="N", help="samples in a batch (default: 64)"
-    )
-    parser.add_argument(
-        "--threads", type=_count, metavar="N", help="threads of a fetch (default: fastzip's)"
-    )
-    parser.add_argument(
-        "--limit",
-        type=_count,
-        metavar="N",
-        help="samples in the epoch (default: all of a made archive, and of yours at most 20,000 "
-        "samples or 4 GiB)",
-    )
-    parser.add_argument(
-        "--sheet", type=Path, metavar="PNG", help="contact sheet (default: fastzip-demo.png)"
-    )
-    parser.set_defaults(run=_demo, usage_error=parser.error)
-
-
-def _demo(args: argparse.Namespace) -> int:
-    if args.archive is not None and args.members is not None:
-        args.usage_error("--members is for an archive to make, not for yours")
-    from fastzip import _demo
-
-    _demo.run(
-        _demo.Options(
-            archive=args.archive,
-            members=args.members or 5000,
-            directory=args.directory,
-            batch=args.batch,
-            threads=args.threads,
-            limit=args.limit,
-            sheet=args.sheet,
-        )
-    )
-    return 0
-
-
-def _count(text: str) -> int:
-    """A whole number above zero, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return int(text)
-
-
-def _one_line(error: BaseException) -> str:
-    """What `error` says, without a second line and without errno's decoration."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}"
-    elif isinstance(error, KeyError) and error.args:
-        text = str(error.args[0])  # str(KeyError) is a repr
-    else:
-        text = str(error)
-    if not text:
-        text = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
-    return " ".join(text.split())
+def _let_go() -> None:
+    """Leave nothing in standard output that the interpreter would stumble over when it ends."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

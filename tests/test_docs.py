@@ -1,4 +1,4 @@
-"""docs/security.md and docs/drop-in.md say what the code does: codes, commands, an example."""
+"""docs/security.md, drop-in.md and command-line.md say what the code does: codes, commands."""
 
 import inspect
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _methods, errors
+from fastzip import _cmd_completion, _cmd_info, _methods, cli, errors
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "security.md").read_text()
@@ -114,3 +114,30 @@ def test_loader_examples(tmp_path, monkeypatch, name):
         assert position == 64
         first, _ = next(iter(space["pairs"]))
         assert first[:, 0, 0].tolist() == [0, 1]
+
+
+# ---- docs/command-line.md --------------------------------------------------------------------
+
+MANUAL = (ROOT / "docs" / "command-line.md").read_text()
+
+
+def test_verbs_and_options():
+    verbs = _cmd_completion.verbs_of(cli.make_parser())
+    for verb in verbs:
+        assert f"`fastzip {verb.name}" in MANUAL
+        if verb.name == "demo":  # README.md shows it
+            continue
+        for option in verb.options:
+            for name in {*option.names} - {"-h", "--help", "--threads"}:
+                assert re.search(rf"`{name}\b", MANUAL), (verb.name, name)
+    known = {name for verb in verbs for option in verb.options for name in option.names}
+    assert set(re.findall(r"`(--?\w[\w-]*)", MANUAL)) - {"-b"} <= known
+
+
+def test_statuses_and_advice():
+    for status in (cli.INTERRUPTED, cli.CLOSED_PIPE):
+        assert re.search(rf"^\| {status} \| ", MANUAL, re.MULTILINE)
+    codes = set(re.findall(r"^    +yield \"(\w+)\"", Path(_cmd_info.__file__).read_text(), re.M))
+    table = MANUAL.partition("## info")[2].partition("## test")[0]
+    rows = re.findall(r"^\| (`.+`) \| ", table, re.MULTILINE)
+    assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} == codes

@@ -19,7 +19,15 @@ PACKAGE = pathlib.Path(fastzip.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"_demo"},
+    {
+        *("_cmd_bench", "_cmd_cat", "_cmd_completion", "_cmd_demo", "_cmd_doctor"),
+        *("_cmd_extract", "_cmd_info", "_cmd_ls", "_cmd_test"),
+    },
+    {"_demo", "_bench_plot"},
+    {"_bench_rounds"},
+    {"_bench_readers", "_survey", "_machine"},
+    {"_members"},
+    {"_console"},
     {"_demo_data"},
     {"__init__"},
     {"_patch"},

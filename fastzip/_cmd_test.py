@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from threading import Event
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
 
 import fastzip
-from fastzip import _console, _members, _stream
+from fastzip import _console, _members, _stream, _threads, errors
 from fastzip._console import LOCATED, escape
 from fastzip._many import Many, pieces
 
@@ -104,28 +102,14 @@ def _large(
     reader: Any, positions: list[int], threads: int, advance: Any
 ) -> Iterator[tuple[int, Exception]]:
     """The same of members that are decoded in pieces, one thread each."""
-    stop = Event()
 
-    def work(position: int) -> None:
-        for data in reader.pieces(position):
-            if stop.is_set():
+    def work(i: int, stop: Callable[[], bool]) -> None:
+        for data in reader.pieces(positions[i]):
+            if stop():
                 return
             advance(len(data))
 
-    pool = ThreadPoolExecutor(threads)
-    try:
-        futures: dict[Future[None], int] = {pool.submit(work, p): p for p in positions}
-        left = set(futures)
-        while left:
-            # With a timeout, so that Ctrl-C is seen at once.
-            done, left = wait(left, timeout=0.1, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=futures.__getitem__):
-                exc = future.exception()
-                if exc is None:
-                    continue
-                if not isinstance(exc, LOCATED):
-                    raise exc
-                yield futures[future], exc
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+    results = _threads.run_each(work, len(positions), threads, errors.Located)
+    for i, exc in sorted(results.items()):
+        if exc is not None:
+            yield positions[i], exc

@@ -6,12 +6,14 @@ import argparse
 import contextlib
 import json
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import fastzip
-from fastzip import _bench_plot, _bench_readers, _bench_rounds, _console, _machine, _members
-from fastzip._bench_rounds import Material, Task
+from fastzip import _console, _members
 from fastzip._console import duration, escape, plural, size, table
+
+if TYPE_CHECKING:
+    from fastzip._bench_rounds import Material, Task
 
 HELP: Final = "measure every way to read this archive"
 DESCRIPTION: Final = """\
@@ -54,6 +56,8 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Measure."""
+    from fastzip import _bench_plot, _bench_readers, _bench_rounds
+
     if args.plot is not None:
         _bench_plot.check(args.plot)
     threads = args.threads or fastzip.get_num_threads()
@@ -84,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
 def _about(
     path: str, material: Material, threads: int, not_used: dict[str, str]
 ) -> dict[str, Any]:  # fmt: skip
+    from fastzip import _machine
+
     versions = _machine.versions()
     return {
         "file": path,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import fastzip
-from fastzip import _console, _machine
+from fastzip import _console
 from fastzip._console import escape
 
 HELP: Final = "tell what fastzip finds on this machine"
@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tell."""
+    from fastzip import _machine
+
     found = {
         "versions": _machine.versions(),
         "system": {"kernel": platform.release(), "libc": " ".join(platform.libc_ver())},
@@ -90,11 +92,13 @@ def _advice(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _as_text(found: dict[str, Any], advice: list[tuple[str, str]]) -> str:
+    from fastzip._machine import EXTRAS
+
     paint = _console.painter()
     versions, engines, threads = found["versions"], found["engines"], found["threads"]
     there = [f"{name} {version}" for name, version in versions.items() if version]
     missing = [
-        name + (f" (extra {extra})" if (extra := _machine.EXTRAS[name]) else "")
+        name + (f" (extra {extra})" if (extra := EXTRAS.get(name)) else "")
         for name, version in versions.items()
         if not version
     ]

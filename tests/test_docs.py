@@ -141,3 +141,46 @@ def test_statuses_and_advice():
     table = MANUAL.partition("## info")[2].partition("## test")[0]
     rows = re.findall(r"^\| (`.+`) \| ", table, re.MULTILINE)
     assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} == codes
+
+
+# ---- the other pages -------------------------------------------------------------------------
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", ["formats", "threads"])
+def test_examples_of_pages(page, tmp_path, monkeypatch):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, page, "exec"), {})
+
+
+def anchors(text):
+    """What a heading can be linked by."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: path.stem)
+def test_links_lead_somewhere(page):
+    if not (ROOT / "CONTRIBUTING.md").exists():
+        pytest.skip("a source distribution has not all of them")
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if not link.startswith("https:"):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_codes_and_commands_of_pages():
+    """Codes in parentheses exist, verbs too."""
+    verbs = {verb.name for verb in _cmd_completion.verbs_of(cli.make_parser())}
+    for page in PAGES:
+        text = page.read_text()
+        assert set(re.findall(r"`fastzip (\w+)", text)) - {"COMMAND"} <= verbs, page
+        if page.stem in ("formats", "threads", "performance"):
+            assert set(re.findall(r"\(`([a-z_0-9]+)`\)", text)) - {"mmap_mode"} <= set(CODES), page

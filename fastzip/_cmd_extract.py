@@ -115,11 +115,12 @@ def _there_already(folder: str, names: list[str]) -> set[int]:
     """Which of these would replace something."""
     if not os.path.isdir(folder):
         return set()
-    return {
-        i
-        for i, name in enumerate(names)
-        if not name.endswith("/") and os.path.lexists(os.path.join(folder, *parts_of(name)))
-    }
+    there = set()
+    for i, name in enumerate(names):
+        parts = parts_of(name)
+        if parts and not name.endswith("/") and os.path.lexists(os.path.join(folder, *parts)):
+            there.add(i)
+    return there
 
 
 def _exists(folder: str, names: list[str]) -> CommandError:

@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """List."""
     if args.npy and (args.names or args.null):
         args.usage_error("--npy is not for names alone")
-    with _members.open_archive(args.archive, _members.password(args)) as archive:
+    pwd = _members.password(args) if args.npy else None  # nothing else is encrypted
+    with _members.open_archive(args.archive, pwd) as archive:
         index = archive.index
         wanted = Wanted(args.members)
         most = _HEADERS if args.npy else _members.MEMBERS

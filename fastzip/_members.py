@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastzip
-from fastzip import _methods
+from fastzip import _methods, _threads
 from fastzip._console import LOCATED, CommandError
 
 MEMBERS: Final = 4096
@@ -50,8 +50,15 @@ def add_password(parser: argparse.ArgumentParser) -> None:
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """``-t``."""
     parser.add_argument(
-        "-t", "--threads", type=count, metavar="N", help="threads (default: fastzip's)"
+        "-t", "--threads", type=_threads_of, metavar="N", help="threads (default: fastzip's)"
     )
+
+
+def _threads_of(text: str) -> int:
+    try:
+        return _threads.resolve(int(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024") from None
 
 
 def count(text: str) -> int:

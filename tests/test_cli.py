@@ -130,6 +130,7 @@ def test_no_such_member(verb: str, files: Path, capsys: Any) -> None:
 USAGE = [
     "", "nosuch", "ls", "cat texts.zip", "test", "ls -l --json texts.zip", "ls --npy -1 texts.zip",
     "extract texts.zip -o -n", "test --threads 0 texts.zip", "test -t many texts.zip",
+    "test -t 1025 texts.zip",
     "bench texts.zip --seconds 0", "bench texts.zip --seconds nan", "completion tcsh",
     "ls -p -P x texts.zip", "info",
 ]  # fmt: skip
@@ -498,9 +499,10 @@ def test_extract_stays_inside(files: Path, capsys: Any) -> None:
     Path("evil.zip").write_bytes(
         archive_of({"../../up": b"1", "/top": b"2", "..": b"3", "x": b"4"})
     )
-    status, _, err = run("extract", "evil.zip", "-d", "in/new", capsys=capsys)
-    assert status == 1
-    assert err.endswith(" [name]\n")
+    for option in ("-q", "-n"):  # the second time into a folder that is there
+        status, _, err = run("extract", option, "evil.zip", "-d", "in/new", capsys=capsys)
+        assert status == 1
+        assert err.endswith(" [name]\n")
     assert tree("in/new") == {"up": b"1", "top": b"2", "x": b"4"}
     assert set(os.listdir("in")) == {"new"}
     Path("out").mkdir()
@@ -522,7 +524,9 @@ def test_extract_where_nobody_may_write(files: Path, capsys: Any) -> None:
 
 
 @pytest.fixture
-def secret(files: Path) -> str:
+def secret(files: Path, faultlab: Any) -> str:
+    if faultlab.SANITIZED:
+        pytest.skip("pycryptodomex opens its libraries with RTLD_DEEPBIND, which ASan forbids")
     pyzipper = pytest.importorskip("pyzipper")
     with pyzipper.AESZipFile("secret.zip", "w", encryption=pyzipper.WZ_AES) as archive:
         archive.setpassword(b"open sesame")

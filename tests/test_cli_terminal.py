@@ -155,7 +155,11 @@ def test_bad_members_beside_a_bar(archives: Path, lab: Any, terminal: Start) -> 
     assert running.status() == 1
 
 
-def test_the_password_is_asked_for_and_not_shown(archives: Path, terminal: Start) -> None:
+def test_the_password_is_asked_for_and_not_shown(
+    archives: Path, terminal: Start, faultlab: Any
+) -> None:
+    if faultlab.SANITIZED:
+        pytest.skip("pycryptodomex opens its libraries with RTLD_DEEPBIND, which ASan forbids")
     pyzipper = pytest.importorskip("pyzipper")
     with pyzipper.AESZipFile("secret.zip", "w", encryption=pyzipper.WZ_AES) as archive:
         archive.setpassword(b"sesame")
@@ -218,7 +222,7 @@ def peak(pid: int) -> int:
     return int(re.search(r"VmHWM:\s+(\d+)", text)[1])  # type: ignore[index]
 
 
-def test_a_million_members_stream(many: Path) -> None:
+def test_a_million_members_stream(many: Path, faultlab: Any) -> None:
     """The first lines are there before the others are made, and memory doesn't grow with them."""
     with subprocess.Popen([*COMMAND, "ls", "-l", str(many)], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -235,7 +239,7 @@ def test_a_million_members_stream(many: Path) -> None:
     assert child.returncode == 0
     assert lines == 1_000_000
     assert last.endswith(b"  00999999\n")
-    assert grown - before < 20_000
+    assert grown - before < 20_000 or faultlab.SANITIZED
 
 
 @pytest.mark.parametrize("arguments", [

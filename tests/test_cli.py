@@ -110,6 +110,7 @@ def test_no_permission(files: Path) -> None:
     path.chmod(0)
     code = (
         "import os, sys, fastzip.cli\n"
+        "fastzip.cli.make_parser().parse_args(['ls', ''])  # imports what somebody else can't\n"
         "if not os.geteuid(): os.setuid(65534)\n"
         f"sys.exit(fastzip.cli.main(['ls', {str(path)!r}]))"
     )

@@ -265,7 +265,7 @@ def test_one_waits(material, archive):
 def ctrl_c(faults):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     made = faults.material()
-    keys, right = many(made, "large", 30)
+    keys, right = many(made, "large", 10 + faults.lab.times(20))
     stopped = 0
     with fastzip.load(made.path) as npz:
         for delay in (0.002, 0.01, 0.02, 0.05):
@@ -292,7 +292,7 @@ def test_ctrl_c(faultlab, engine):
 
 def forking_handler(faults):
     made = faults.material()
-    keys, right = many(made, "large", 30)
+    keys, right = many(made, "large", 5 + faults.lab.times(25))
     warnings.simplefilter("ignore", DeprecationWarning)
     parent, children = os.getpid(), []
     signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))

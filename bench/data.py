@@ -146,6 +146,24 @@ def text(rng: np.random.Generator, n: int) -> Arrays:
         yield np.frombuffer(prose.encode()[:22_000], np.uint8)
 
 
+def lengths(rng: np.random.Generator, n: int, middle: int, most: int) -> list[int]:
+    """Of sequences: a few are many times as long as most."""
+    return np.exp(rng.normal(np.log(middle), 0.8, n)).clip(1, most).astype(int).tolist()
+
+
+def sentences(rng: np.random.Generator, n: int) -> Arrays:
+    """Token ids of whole texts: uint16, 1 to 2,048 of them, most often some 200."""
+    falling = np.cumsum(1 / np.arange(1, 50_257))
+    for length in lengths(rng, n, 200, 2048):
+        yield np.searchsorted(falling, rng.random(length) * falling[-1]).astype(np.uint16)
+
+
+def frames(rng: np.random.Generator, n: int) -> Arrays:
+    """Speech: 40 float32 features for each frame, 1 to 800 frames, most often some 150."""
+    for length in lengths(rng, n, 150, 800):
+        yield rng.standard_normal((length, 40), np.float32)
+
+
 def slices(rng: np.random.Generator, n: int, size: int) -> Arrays:
     """Text files of one size, cut out of 5.5 MB of prose."""
     prose = np.concatenate(list(text(rng, 250)))
@@ -217,6 +235,7 @@ class Set(NamedTuple):
     arrays: Callable[[np.random.Generator, int], Arrays] | None = None  # none: tiny ones, many
     compressed: bool = True
     plain: bool = False  # text files, not arrays
+    unequal: bool = False  # members of different lengths
 
 
 SETS = {
@@ -233,10 +252,13 @@ SETS = {
     "text1k": Set(11, 100_000, lambda rng, n: slices(rng, n, 1024), plain=True),
     "text1k20k": Set(12, 20_000, lambda rng, n: slices(rng, n, 1024), plain=True),
     "text100k": Set(13, 1_500, lambda rng, n: slices(rng, n, 102_400), plain=True),
+    "sentences": Set(14, 5_000, sentences, unequal=True),
+    "frames": Set(15, 1_000, frames, unequal=True),
     "open250k": Set(10, 250_000),
     "open1m": Set(10, 1_000_000),
 }
-FETCHED = [name for name, s in SETS.items() if s.arrays and s.members > 1 and not s.plain]
+UNEQUAL = [name for name, s in SETS.items() if s.unequal]
+FETCHED = [n for n, s in SETS.items() if s.arrays and s.members > 1 and not (s.plain or s.unequal)]
 NAME_BYTES = len(NAME.format(0) + ".npy")  # of each member of every set
 
 

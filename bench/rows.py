@@ -44,6 +44,8 @@ SIZES = {
     "img96k": "96 KB images",
     "tokens": "2 KB token ids",
     "text": "22 KB text",
+    "sentences": "1 to 2,048 token ids",
+    "frames": "1 to 800 frames of 40 float32",
 }
 
 
@@ -114,6 +116,16 @@ def fetching() -> Iterator[Row]:
         yield Row(f"busy-{name}", title, "main thread idle", None, busy)
 
 
+def padding() -> Iterator[Row]:
+    for name in data.UNEQUAL:
+        for threads in 1, 2:
+            title = f"fetch_padded of 64, {threads} thread(s), {SIZES[name]}"
+            # Random floats hardly shrink: there both sides wait for the engine most of the time.
+            target = 8 if name == "sentences" else None
+            pair = partial(work.padding, name, threads)
+            yield Row(f"padded{threads}-{name}", title, "np.load, np.pad, np.stack", target, pair)
+
+
 def zipfiles() -> Iterator[Row]:
     files = "ZipFile, 100,000 text files of 1 KB"
     yield Row("zip-open", f"{files}: open", "zipfile", 200, partial(archives.opening, "text1k"))
@@ -165,5 +177,5 @@ def looping() -> Iterator[Row]:
         yield Row(f"loader-busy-{name}", title, against, 1 / 1.1, busy)
 
 
-KINDS = (opening, reading, fetching, looping, zipfiles)
+KINDS = (opening, reading, fetching, padding, looping, zipfiles)
 ROWS = {row.id: row for kind in KINDS for row in kind()}

@@ -8,7 +8,7 @@ from rows import ROWS
 NAMES = [
     row.id
     for row in ROWS.values()
-    if row.pair and row.id.startswith(("fetch", "room-", "bare2-", "busy-"))
+    if row.pair and row.id.startswith(("fetch", "room-", "bare2-", "busy-", "padded"))
 ]
 
 

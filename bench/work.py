@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 import fastzip
 
 BATCH = 256  # members of one fetch
+PADDED = 64  # and of one padded batch
 DRAWS = 32  # different batches of a pair; both sides run all of them
 
 
@@ -229,6 +230,29 @@ def fetching(name: str, by: str = "positions", *, room: int = 0) -> Iterator[Pai
     with ExitStack() as stack:
         ours = Fetching(name, stack)
         yield ours.pair("bare", "fastzip", ours.bare_call(stack, 1, room), ours.call(1, by))
+
+
+@contextmanager
+def padding(name: str, threads: int = 1) -> Iterator[Pair]:
+    """A padded batch of members of different lengths: by NumPy alone, and by `fetch_padded`."""
+    path = data.path(name)
+    with np.load(path) as numpys, fastzip.load(path) as ours:
+
+        def usual(draw: list[str]) -> NDArray[Any]:
+            arrays = [numpys[key] for key in draw]
+            most = max(map(len, arrays))
+            others = [(0, 0)] * (arrays[0].ndim - 1)
+            return np.stack([np.pad(a, [(0, most - len(a)), *others]) for a in arrays])
+
+        def native(draw: list[str]) -> NDArray[Any]:
+            batch: NDArray[Any] = ours.fetch_padded(draw, threads=threads)[0]
+            return batch
+
+        drawn = [keys(chosen) for chosen in positions(name, PADDED)]
+        for draw in drawn[:3]:
+            same(usual(draw), native(draw))
+        size = int(ours.index.rows["size"].mean())
+        yield Pair("numpy", "fastzip", usual, native, drawn, PADDED, size)
 
 
 @contextmanager

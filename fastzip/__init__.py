@@ -29,6 +29,7 @@ except ImportError as _exc:
 
 from fastzip._codecs import engines
 from fastzip._fetch import trim
+from fastzip._groups import Groups, group
 from fastzip._load import load
 from fastzip._npy import ArraySpec
 from fastzip._patch import patch_numpy, unpatch_numpy
@@ -55,6 +56,7 @@ __all__ = [
     "ArraySpec",
     "BadZipFile",
     "CRCError",
+    "Groups",
     "LargeZipFile",
     "LimitError",
     "Loader",
@@ -68,6 +70,7 @@ __all__ = [
     "__version__",
     "engines",
     "get_num_threads",
+    "group",
     "is_zipfile",
     "load",
     "patch_numpy",

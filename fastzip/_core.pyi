@@ -133,6 +133,29 @@ class Ahead:
     @property
     def finished(self) -> bool: ...
 
+def find_kinds(
+    source: Source,
+    directory: Directory,
+    positions: npt.NDArray[np.int64],
+    kinds: list[tuple[bytes, int, int, int]],
+    threads: int,
+    found: npt.NDArray[np.int32],
+) -> None: ...
+def fetch_parts(
+    source: Source,
+    directory: Directory,
+    positions: npt.NDArray[np.int64],
+    kinds: list[tuple[bytes, int, int, int]],
+    which: npt.NDArray[np.int32],
+    places: npt.NDArray[np.uintp],
+    out: npt.NDArray[np.uint8],
+    threads: int,
+    verify: bool,
+    statuses: npt.NDArray[np.int32],
+) -> None: ...
+def fill_rows(
+    out: npt.NDArray[np.uint8], used: npt.NDArray[np.uintp], value: bytes, threads: int
+) -> None: ...
 def read_many(
     source: Source,
     directory: Directory,

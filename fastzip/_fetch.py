@@ -342,10 +342,9 @@ class _Batch:
         header = self.reader.header_in(view, position, self.max_header_size)
         header = self.admit(header, position)
         self.check(header, job, out.shape[1:], out.dtype)
-        if out.dtype.itemsize:
-            spec = header.spec
-            order: Any = "F" if spec.fortran_order else "C"
-            out[job] = np.ndarray(spec.shape, spec.dtype, view, header.offset, None, order)
+        spec = header.spec
+        order: Any = "F" if spec.fortran_order else "C"
+        self.put(job, np.ndarray(spec.shape, spec.dtype, view, header.offset, None, order), out)
 
     def one_by_one(self, jobs: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         """What no common header serves, such as members with bytes behind the array."""
@@ -359,8 +358,12 @@ class _Batch:
             except Exception as exc:
                 self.note(int(job), exc)
             else:
-                if out.dtype.itemsize:  # NumPy would walk 10 ** 11 elements of no bytes
-                    out[job] = array
+                self.put(int(job), array, out)
+
+    def put(self, job: int, array: Any, out: npt.NDArray[Any]) -> None:
+        """Copy a member to where it belongs."""
+        if out.dtype.itemsize:  # NumPy would walk 10 ** 11 elements of no bytes
+            out[job] = array
 
     def first_failure(self) -> Exception:
         key = self.reader.index.key

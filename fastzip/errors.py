@@ -186,6 +186,9 @@ OTHERS: Final[dict[str, tuple[type[Exception], str]]] = {
     "dtype": (_ArrayError, "an array of this dtype can't be a row of a batch"),
     "shape": (_ArrayError, "members of this shape make no batch"),
     "unlike": (_ArrayError, "the members of a batch differ in dtype or shape"),
+    "doubled": (_ArrayError, "two members are of the same sample and field"),
+    "incomplete": (_ArrayError, "a sample lacks a field that others have"),
+    "length": (_ArrayError, "a member is longer than the padded batch"),
     "mmap_deflated": (
         _ArrayError,
         "mmap_mode needs stored members, and this one is compressed or encrypted",

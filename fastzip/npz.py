@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from numpy.lib import npyio
 
-from fastzip import _fetch, _threads, errors
+from fastzip import _fetch, _ragged, _threads, errors
 from fastzip._member import Reader
 from fastzip._npy import (
     ArraySpec,
@@ -389,6 +389,182 @@ class NpzFile(npyio.NpzFile):
         self._live()
         threads = self.threads if threads is None else threads
         return _fetch.fetch(self._reader, keys, out, threads, self._header_limit())
+
+    def lengths(self, keys: Keys = slice(None), *, threads: int | None = None) -> Any:
+        """The lengths of members, their shapes' first numbers, without reading their data.
+
+        Each member's front is read once, by native threads; then the archive knows its kind of
+        header (in 4 bytes a member, once anybody has asked), and the rest follows from its size.
+        Members by other methods than stored and deflate are asked one at a time.
+
+        Parameters
+        ----------
+        keys : sequence, optional
+            As for `fetch`; all members by default.
+        threads : int, optional
+            As for `fetch`.
+
+        Returns
+        -------
+        ndarray of int64, shape (len(keys),)
+
+        Raises
+        ------
+        KeyError, IndexError
+            If there is no such name or position.
+        ValueError
+            If a member isn't an array, is one of Python objects, or has no dimensions.
+        BadZipFile
+            If a member's local header or the front of its data aren't what the directory says. The
+            data themselves are not verified. ``.failed`` lists all members that failed.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez_compressed(file, **{f"text-{i}": np.arange(i * i) for i in range(4)})
+        >>> fastzip.load(file.getvalue()).lengths()
+        array([0, 1, 4, 9])
+        """
+        self._live()
+        threads = self.threads if threads is None else threads
+        return _ragged.lengths(self._reader, keys, threads, self._header_limit())
+
+    def fetch_ragged(
+        self, keys: Keys, out: Any = None, *, threads: int | None = None
+    ) -> tuple[Any, Any]:
+        """Read many members of different lengths into one array, one after another.
+
+        The members are of one dtype, and of one shape but for axis 0. Each is inflated straight to
+        where it belongs, as in `fetch`.
+
+        Parameters
+        ----------
+        keys : sequence
+            As for `fetch`.
+        out : array, optional
+            Where to: as for `fetch`, of shape (total, \\*shape[1:]), where total is the sum of the
+            lengths, or longer.
+        threads : int, optional
+            As for `fetch`.
+
+        Returns
+        -------
+        values : ndarray of shape (total, \\*shape[1:]), or the first elements of `out`
+            All members, concatenated; in native byte order, C order, 64-byte aligned and writable.
+        offsets : ndarray of int64, shape (len(keys) + 1,)
+            Member ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
+
+        Raises
+        ------
+        KeyError, IndexError
+            If there is no such name or position.
+        ValueError
+            If a member isn't an array, is one of Python objects, has no dimensions, or differs from
+            the first one in dtype or in another axis than the first; or if `out` doesn't fit, which
+            is found before a byte is written.
+        BadZipFile
+            If a member is damaged, as in `fetch`. What `out` holds is undefined then.
+
+        See Also
+        --------
+        lengths : how long members are, and so how large `out` must be.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez_compressed(file, a=np.arange(3), b=np.arange(0), c=np.arange(7, 9))
+        >>> values, offsets = fastzip.load(file.getvalue()).fetch_ragged(["c", "b", "a"])
+        >>> values
+        array([7, 8, 0, 1, 2])
+        >>> offsets
+        array([0, 2, 2, 5])
+        """
+        self._live()
+        threads = self.threads if threads is None else threads
+        return _ragged.fetch_ragged(self._reader, keys, out, threads, self._header_limit())
+
+    def fetch_padded(
+        self,
+        keys: Keys,
+        fill_value: Any = 0,
+        length: int | None = None,
+        *,
+        truncate: bool = False,
+        out: Any = None,
+        threads: int | None = None,
+    ) -> tuple[Any, Any]:
+        """Read many members of different lengths into the rows of one array, filled up behind.
+
+        The members are of one dtype, and of one shape but for axis 0. Each is inflated straight
+        into its row, as in `fetch`; only what is behind it is filled.
+
+        Parameters
+        ----------
+        keys : sequence
+            As for `fetch`.
+        fill_value : scalar, optional
+            What stands behind the members. 0 is what `numpy.zeros` makes, in every dtype. Others
+            must be of the dtype's kind and unchanged in it: no -1 among unsigned integers, no 0.5
+            among integers. A float may be rounded to the dtype's precision, but not to infinity.
+        length : int, optional
+            How long the rows are; None for the longest of these members.
+        truncate : bool, optional
+            Keep the first `length` elements of longer members, instead of refusing them. They are
+            inflated and verified as a whole.
+        out : array, optional
+            Where to: as for `fetch`, of shape (len(keys), length, \\*shape[1:]).
+        threads : int, optional
+            As for `fetch`.
+
+        Returns
+        -------
+        batch : ndarray of shape (len(keys), length, \\*shape[1:]), or `out`
+            In native byte order, C order, 64-byte aligned and writable.
+        lengths : ndarray of int64, shape (len(keys),)
+            How much of each row is the member's: its length, or `length` if it was cut. The mask of
+            what isn't filling is ``numpy.arange(batch.shape[1]) < lengths[:, None]``.
+
+        Raises
+        ------
+        KeyError, IndexError
+            If there is no such name or position.
+        ValueError
+            If a member isn't an array, is one of Python objects, has no dimensions, differs from
+            the first one in dtype or in another axis than the first, or is longer than `length`; or
+            if `fill_value` or `out` don't fit, which is found before a byte is written.
+        BadZipFile
+            If a member is damaged, as in `fetch`. What `out` holds is undefined then.
+        MemoryError
+            If there isn't enough: one long member makes all rows long. `length` bounds them.
+
+        See Also
+        --------
+        lengths : how long members are, for batches of members of about one length.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez_compressed(file, a=np.arange(3), b=np.arange(0), c=np.arange(7, 9))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> batch, lengths = npz.fetch_padded(["c", "b", "a"], fill_value=-1)
+        >>> batch
+        array([[ 7,  8, -1],
+               [-1, -1, -1],
+               [ 0,  1,  2]])
+        >>> lengths
+        array([2, 0, 3])
+        >>> npz.fetch_padded(["a"], length=2, truncate=True)[0]
+        array([[0, 1]])
+        """
+        self._live()
+        threads = self.threads if threads is None else threads
+        return _ragged.fetch_padded(
+            *(self._reader, keys, fill_value, length, truncate, out, threads),
+            self._header_limit(),
+        )
 
     def nested(self, key: str, *, max_size: int = 1 << 30) -> NpzFile:
         """Open an archive that is a member of this one.

@@ -23,6 +23,7 @@ from crypt cimport *
 from directory cimport *
 from front cimport *
 from inflate cimport *
+from kinds cimport *
 from lanes cimport *
 from source cimport *
 from status cimport *
@@ -341,3 +342,4 @@ include "sources.pxi"
 include "directory.pxi"
 include "reading.pxi"
 include "ahead.pxi"
+include "unequal.pxi"

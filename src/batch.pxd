@@ -5,6 +5,10 @@ rows of a group are done from the last to the first, and each header lands on th
 before, which is written next: no copy (a copy cost 12 % on sparse bitmaps). Where the row before is
 not written next, or the member is small, the member goes through scratch memory.
 
+Members of different lengths have headers of a few kinds instead of one header, and each a place of its
+own, in ascending order, in one piece of memory. A group has the part of it from its first member's place
+to its last one's end; what a header covers there is kept aside and put back.
+
 Within a group the reads are sorted by file offset and merged where they touch.
 """
 from libc.stddef cimport size_t
@@ -12,6 +16,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from directory cimport Listing, Rules
 from inflate cimport *
+from kinds cimport Kind, is_kind
 from lanes cimport *
 from source cimport Bytes, fill, fill_two, is_cold, will_need
 from status cimport *
@@ -44,6 +49,8 @@ cdef struct Batch:
     const size_t *places         # members of any sizes: where in `out` each belongs; NULL: rows
     const uint8_t *head
     size_t head_len
+    const Kind *kinds            # NULL: all have this header; else they have places …
+    const int32_t *which         # … and begin with headers of these kinds
     int32_t *statuses            # n results
     size_t group                 # jobs that a worker takes at once …
     size_t groups                # … so many times
@@ -88,6 +95,11 @@ cdef inline uint8_t *row_of(const Batch *b, size_t at) noexcept nogil:
         return b.out + b.places[at]
     r = <ssize_t>(at if b.rows == NULL else b.rows[at])
     return b.out + r * b.stride
+
+
+cdef inline size_t head_of(const Batch *b, size_t at) noexcept nogil:
+    """How long is the header of job `at`?"""
+    return b.head_len if b.kinds == NULL else b.kinds[b.which[at]].head_len
 
 
 cdef inline size_t span_length(const Span *s, size_t extra) noexcept nogil:
@@ -177,16 +189,17 @@ cdef inline int read_stored(const Batch *b, Scratch *s, Span *p) noexcept nogil:
     cdef uint8_t *scratch
     cdef uint8_t behind[DESCRIPTOR_MAX]
     cdef uint64_t room = p.limit - p.start - front - p.row.size, n
-    cdef size_t row_bytes = <size_t>p.row.size - b.head_len
+    cdef size_t head_len = head_of(b, p.at)
+    cdef size_t row_bytes = <size_t>p.row.size - head_len
     cdef int status = OK
     for tries in range(2):
         if extra > room:
             extra = <size_t>room
-        status = reserve(&s.output, front + extra + b.head_len)
+        status = reserve(&s.output, front + extra + head_len)
         if status != OK:
             return status
         scratch = <uint8_t *>s.output.ptr
-        status = fill_two(b.source, scratch, front + extra + b.head_len, at, row_bytes, p.start)
+        status = fill_two(b.source, scratch, front + extra + head_len, at, row_bytes, p.start)
         if status != OK:
             return status
         p.bytes, p.length = scratch, front + extra
@@ -210,11 +223,13 @@ cdef inline int read_stored(const Batch *b, Scratch *s, Span *p) noexcept nogil:
     elif b.rules.strict and room > extra:
         return GAP
     if b.verify:
-        status = check_crc(b.engines, b.engines.crc(0, scratch + data, b.head_len), at, row_bytes,
+        status = check_crc(b.engines, b.engines.crc(0, scratch + data, head_len), at, row_bytes,
                            p.row.crc)
         if status != OK:
             return status
-    if b.head_len and memcmp(scratch + data, b.head, b.head_len) != 0:
+    if b.kinds != NULL:
+        return OK if is_kind(&b.kinds[b.which[p.at]], scratch + data, head_len, p.row.size) else OTHER_HEADER
+    if head_len and memcmp(scratch + data, b.head, head_len) != 0:
         return OTHER_HEADER
     return OK
 
@@ -228,6 +243,9 @@ cdef inline void make_job(const Batch *b, const Span *p, size_t data, Job *j) no
     j.dst_len = <size_t>p.row.size
     j.crc, j.verify = p.row.crc, b.verify
     j.head, j.head_len = b.head, b.head_len
+    if b.kinds != NULL:
+        j.kind = &b.kinds[b.which[p.at]]
+        j.head_len = j.kind.head_len
     j.row = row_of(b, p.at)
     j.stored = p.row.method == STORED or owns_nothing(p.row)
     j.at = p.at
@@ -285,11 +303,22 @@ cdef inline void read_spans(const Batch *b, Scratch *s, Span *spans, size_t n) n
         spans[i].room = <size_t>(to + SLACK - spans[i].bytes)
 
 
+cdef inline void place_in_scratch(Scratch *s, Job *j) noexcept nogil:
+    j.status = reserve(&s.output, j.dst_len + SLACK)
+    j.dst = NULL                 # its address may still change
+    j.dst_room += SLACK
+
+
 cdef inline void place_job(const Batch *b, Scratch *s, Job *j, bint next_below) noexcept nogil:
-    """Where does the engine write? `next_below`: the rows under the header are all written later."""
+    """Where does the engine write? `next_below`: what lies under the header is written later, or can be put
+    back."""
     j.dst_room = j.dst_len
     if j.stored:
         j.dst = <uint8_t *>j.src # only read; a header may land on its row, so it waits its turn too
+    elif b.kinds != NULL and next_below and j.dst_len > SMALL:
+        j.dst = j.row - j.head_len
+    elif b.kinds != NULL:
+        place_in_scratch(s, j)
     elif b.n == 1 and b.head_len == 0:
         j.dst = j.row
         j.dst_room += b.room_behind
@@ -297,9 +326,7 @@ cdef inline void place_job(const Batch *b, Scratch *s, Job *j, bint next_below) 
                                                      and (next_below or b.head_len == 0))):
         j.dst = j.row - b.head_len
     else:
-        j.status = reserve(&s.output, j.dst_len + SLACK)
-        j.dst = NULL             # scratch: its address may still change
-        j.dst_room += SLACK
+        place_in_scratch(s, j)
 
 
 cdef inline void ask_ahead(Batch *b, size_t low) noexcept nogil:
@@ -343,6 +370,28 @@ cdef inline void inflate_in_turn(const Batch *b, Scratch *s, Job *jobs, size_t n
     deliver_statuses(b, jobs, n)
 
 
+cdef inline void inflate_parts(const Batch *b, Scratch *s, Job *jobs, size_t n,
+                               const uint8_t *floor) noexcept nogil:
+    """The same for members of different lengths, in the group's memory, which begins at `floor`. Scratch
+    memory is asked for by one at a time: a longer one would take it from those before."""
+    cdef uint8_t kept[HEAD_MOST]
+    cdef uint8_t *covered
+    cdef Job *j
+    cdef size_t i
+    for i in range(n):
+        j = &jobs[i]
+        place_job(b, s, j, in_reach(floor, j))
+        covered = NULL if j.stored else j.dst
+        if covered != NULL:
+            memcpy(kept, covered, j.head_len)
+        elif j.dst == NULL:
+            j.dst = <uint8_t *>s.output.ptr
+        inflate_many(b.engines, s, j, 1)
+        if covered != NULL:
+            memcpy(covered, kept, j.head_len)
+    deliver_statuses(b, jobs, n)
+
+
 cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high) noexcept nogil:
     """Do the jobs below `high`, as many as one pass holds, not under `low`; returns the new `high`."""
     cdef Span spans[JOBS]
@@ -353,6 +402,7 @@ cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high)
     if b.engines.lanes_from:
         most = INPUT_LANES
     cdef Span *p
+    cdef const uint8_t *floor = NULL if b.kinds == NULL else row_of(b, low)
     cdef int status
     # Rows and names of random members lie anywhere in many megabytes: fetched side by side they cost
     # one wait instead of two for each member (8 % of a batch of 912-byte members).
@@ -391,8 +441,10 @@ cdef inline size_t run_some(const Batch *b, Scratch *s, size_t low, size_t high)
         m += 1
     if worth_lanes(b.engines, jobs, m) \
             and inflate_lanes(b.engines, s, jobs, m, b.stride if b.places == NULL else <ssize_t>b.row_bytes,
-                              b.row_bytes) == OK:
+                              b.row_bytes, floor) == OK:
         deliver_statuses(b, jobs, m)
+    elif floor != NULL:
+        inflate_parts(b, s, jobs, m, floor)
     else:
         inflate_in_turn(b, s, jobs, m)
     for i in range(lates):

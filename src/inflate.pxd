@@ -7,6 +7,7 @@ engine refuses is tried once more by it.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memcmp, memset
+from kinds cimport Kind, is_kind
 from status cimport *
 
 cdef extern from "arena.h" nogil:
@@ -144,7 +145,8 @@ cdef struct Job:
     size_t dst_room              # bytes that may be written from dst on, at least dst_len
     uint32_t crc
     bint verify
-    const uint8_t *head          # the .npy header that the member must begin with
+    const uint8_t *head          # the .npy header that the member must begin with …
+    const Kind *kind             # … or, where that is NULL, what kind of a header
     size_t head_len
     uint8_t *row                 # where the bytes after it go, if they are not there already
     bint stored                  # nothing to inflate: the member stands at dst
@@ -338,6 +340,13 @@ cdef inline int check_crc(const Engines *e, uint32_t crc, const uint8_t *p, size
     return OK if e.crc(crc, p, n) == want else CRC
 
 
+cdef inline bint begins_right(const Job *j, const uint8_t *p) noexcept nogil:
+    """Does the member, whose header stands at p, begin with the header that is wanted?"""
+    if j.head == NULL:
+        return is_kind(j.kind, p, j.head_len, j.dst_len)
+    return memcmp(p, j.head, j.head_len) == 0
+
+
 cdef inline int deliver(const Engines *e, Job *j) noexcept nogil:
     """The member stands at dst: verify it, and put its payload where it belongs.
 
@@ -358,7 +367,7 @@ cdef inline int deliver(const Engines *e, Job *j) noexcept nogil:
         if status != OK:
             return status
         payload = j.row
-    if j.head_len and memcmp(j.dst, j.head, j.head_len) != 0:
+    if j.head_len and not begins_right(j, j.dst):
         return OTHER_HEADER
     return move(j.row, payload, j.dst_len - j.head_len)
 

@@ -5,6 +5,9 @@ a copy. But rows are written in no fixed order here, so that row may be finished
 and put back. Or it still waits: then it waits on, until the header has been looked at. Only if it is being
 written right now, or is no row of this pass, the member goes through scratch memory. Jobs stand in
 descending order of their rows, and are begun in four runs of neighbours: within a run, the row below waits.
+
+Members of different lengths lie in one piece of memory, of which a group has a part of its own. There the
+bytes under a header are always put back, since they may belong to a member that this pass knows nothing of.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t
@@ -31,6 +34,7 @@ cdef struct Lane:
     size_t which                 # of the jobs
     bint busy
     bint in_place
+    bint blocks                  # the row below waits
     size_t kept_bytes            # the tail of a finished row under the header
     uint8_t kept[HEAD_MOST]
 
@@ -41,11 +45,17 @@ cdef struct Pass:
     size_t n
     ssize_t stride
     size_t row_bytes
+    const uint8_t *floor         # NULL: rows; else where the group's memory begins
     size_t room                  # of one lane in the scratch memory
     bint stopped
     size_t order[JOBS]
     Progress progress[JOBS]
     Lane lanes[LANES]
+
+
+cdef inline bint in_reach(const uint8_t *floor, const Job *j) noexcept nogil:
+    """Is there room for the header of a member that lies above `floor`, and can what it covers be kept?"""
+    return j.head_len <= HEAD_MOST and j.head_len <= <size_t>(j.row - floor)
 
 
 cdef inline bint has_below(const Pass *p, size_t i) noexcept nogil:
@@ -56,22 +66,33 @@ cdef inline bint place_in_lane(Pass *p, Lane *lane, size_t i) noexcept nogil:
     """Where does member i go?"""
     cdef Job *j = &p.jobs[i]
     cdef size_t head = j.head_len
+    cdef bint below              # is what lies under the header, if anything of this pass, the next job's?
     lane.in_place = j.dst_len > SMALL and p.stride == <ssize_t>p.row_bytes
     lane.kept_bytes = 0
-    if lane.in_place and head:
-        lane.in_place = head <= HEAD_MOST and head <= p.row_bytes and has_below(p, i) \
-            and p.progress[i + 1] != IN_WORK and p.progress[i + 1] != BLOCKED
+    lane.blocks = False
+    if p.floor != NULL:
+        below = i + 1 < p.n
+        lane.in_place = j.dst_len > SMALL and in_reach(p.floor, j) \
+            and (not below or p.jobs[i + 1].row + head <= j.row)
+    elif lane.in_place and head:
+        below = True
+        lane.in_place = head <= HEAD_MOST and head <= p.row_bytes and has_below(p, i)
+    else:
+        below = False
+    if lane.in_place and below:
+        lane.in_place = p.progress[i + 1] != IN_WORK and p.progress[i + 1] != BLOCKED
     if not lane.in_place:
         j.dst = <uint8_t *>p.scratch.rooms.ptr + <size_t>(lane - p.lanes) * p.room
         j.dst_room = j.dst_len + SLACK
         return True
     j.dst = j.row - head
     j.dst_room = j.dst_len
-    if head and p.progress[i + 1] == OVER:
+    if p.floor != NULL or (below and p.progress[i + 1] == OVER):
         lane.kept_bytes = head
         memcpy(lane.kept, j.dst, head)
-    elif head:
+    if below and p.progress[i + 1] == WAITING:
         p.progress[i + 1] = BLOCKED
+        lane.blocks = True
     return True
 
 
@@ -120,7 +141,7 @@ cdef inline void member_done(void *context, fz_inflate_job *job) noexcept nogil:
         j.status = deliver(p.engines, j)
     if lane.kept_bytes:
         memcpy(j.row - j.head_len, lane.kept, lane.kept_bytes)
-    elif lane.in_place and j.head_len:
+    if lane.blocks:
         p.progress[i + 1] = WAITING
     p.progress[i] = OVER
     lane.busy = False
@@ -160,14 +181,14 @@ cdef inline void longest_first(Pass *p) noexcept nogil:
 
 
 cdef inline int inflate_lanes(const Engines *e, Scratch *s, Job *jobs, size_t n, ssize_t stride,
-                              size_t row_bytes) noexcept nogil:
+                              size_t row_bytes, const uint8_t *floor) noexcept nogil:
     """Do all the jobs, stored ones as well; not OK: none has been touched."""
     cdef Pass p
     cdef fz_inflate_feed feed
     cdef size_t i, run, step, at = 0, length = (n + LANES - 1) // LANES, most = 0
     cdef int status
     p.engines, p.scratch, p.jobs, p.n = e, s, jobs, n
-    p.stride, p.row_bytes, p.stopped = stride, row_bytes, False
+    p.stride, p.row_bytes, p.floor, p.stopped = stride, row_bytes, floor, False
     for i in range(n):           # what may have to go through scratch memory
         if not jobs[i].stored and jobs[i].dst_len > most and (
                 jobs[i].head_len or jobs[i].dst_len <= SMALL or stride != <ssize_t>row_bytes):

@@ -63,6 +63,22 @@ def test_example(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "0.0\nmax_member_size large.npy\n"
 
 
+# ---- docs/ragged.md --------------------------------------------------------------------------
+
+
+def test_ragged_examples(tmp_path, monkeypatch, capsys):
+    """They run one after another, and print what stands there."""
+    text = (ROOT / "docs" / "ragged.md").read_text()
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (printed,) = re.findall(r"^prints\n\n```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for example in examples:
+        exec(compile(example, "docs/ragged.md", "exec"), names)
+    assert capsys.readouterr().out == printed
+    assert len(examples) == 4
+
+
 # ---- docs/drop-in.md -------------------------------------------------------------------------
 
 CONTRACTS = (ROOT / "docs" / "drop-in.md").read_text()

@@ -273,7 +273,11 @@ def own_exception(faults, path, threads):
     with fastzip.load(path) as npz:
         keys = ["a0", "a1"] * 2
         out = np.full((4, SIZES["a"] * MIB // 4), 7, "f4")
-        acts = [lambda: npz.fetch(keys, out, threads=threads), lambda: npz["b0"]]
+        acts = [
+            lambda: npz.fetch(keys, out, threads=threads),
+            lambda: npz.fetch_ragged(keys, out.reshape(-1), threads=threads),
+            lambda: npz["b0"],
+        ]
         for act, delay in itertools.product(acts, (0.01, 0.05)):
             signal.setitimer(signal.ITIMER_REAL, delay)
             verdict, exc = faults.lab.outcome(act)

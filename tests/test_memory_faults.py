@@ -258,6 +258,8 @@ def without_pythons_memory(faults):
     lead = made.keys("mid")[0]
     with fastzip.load(path) as npz:
         head = npz._reader.header(made.index(lead)).raw
+        npz.lengths([lead])
+        kinds = [kind.native for kind in npz._reader.shapes.kinds]
     positions = np.array([made.index(key) for key in made.keys("mid")])
     batch, right = np.empty((len(positions), 60_000), "u1"), made.batch("mid")
     statuses = np.empty(len(positions), "i4")
@@ -268,6 +270,14 @@ def without_pythons_memory(faults):
 
     def fetch(threads):
         _core.fetch(source, directory, positions, None, batch, head, threads, True, statuses)
+
+    def fetch_parts():
+        places = np.arange(len(positions), dtype=np.uintp) * batch.shape[1]
+        which = np.zeros(len(positions), "i4")
+        _core.fetch_parts(
+            *(source, directory, positions, kinds, which, places, batch.reshape(-1), 1, True),
+            statuses,
+        )
 
     def open_file():
         file.seek(0)  # a failure may leave it behind the first bytes
@@ -284,6 +294,8 @@ def without_pythons_memory(faults):
         "read": lambda: source.read(0, 9000),
         "front": lambda: _core.read_front(source, directory, 0, 500),
         "block": lambda: _core.Block(100_000),
+        "find kinds": lambda: _core.find_kinds(source, directory, positions, kinds, 1, statuses),
+        "fetch parts": fetch_parts,
         **{f"one {kind}": functools.partial(member, made.index(f"{kind}1")) for kind in KINDS},
         **{f"fetch {threads}": functools.partial(fetch, threads) for threads in (1, 3)},
     }

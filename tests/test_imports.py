@@ -32,6 +32,8 @@ LAYERS = [
     {"__init__"},
     {"_patch"},
     {"_load", "_groups", "loader"},
+    {"torch", "grain", "tf", "keras"},
+    {"_samples"},
     {"npz", "archive"},
     {"_ragged"},
     {"_fetch", "_extract"},
@@ -43,6 +45,13 @@ LAYERS = [
     {"_core"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+NEEDS = {
+    "_demo": ["matplotlib", "tqdm"],
+    "_demo_data": ["matplotlib", "tqdm"],
+    "torch": ["torch"],
+    "tf": ["tensorflow"],
+    "keras": ["keras"],
+}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 
@@ -145,9 +154,8 @@ def test_failed_io():
 
 @pytest.mark.parametrize("name", [n for n in MODULES if n not in ("__main__",)])
 def test_examples_in_docstrings(name):
-    if name.startswith("_demo"):
-        pytest.importorskip("matplotlib")
-        pytest.importorskip("tqdm")
+    for needed in NEEDS.get(name, ()):
+        pytest.importorskip(needed)
     module = importlib.import_module("fastzip" if name == "__init__" else f"fastzip.{name}")
     results = doctest.testmod(module)
     assert results.failed == 0

@@ -1,0 +1,85 @@
+"""Archives as a random-access data source for Grain, and so for JAX.
+
+>>> import grain                                                 # doctest: +SKIP
+>>> from fastzip.grain import Source                             # doctest: +SKIP
+>>> source = Source("images.npz", labels)                        # doctest: +SKIP
+>>> data = grain.MapDataset.range(len(source)).shuffle(seed=0)   # doctest: +SKIP
+>>> data = data.batch(64).map(source.fetch)                      # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import Any, SupportsIndex
+
+from fastzip._samples import Samples
+
+__all__ = ["Source"]
+
+
+class Source:
+    """The members of one or several archives, and arrays indexed alike, as NumPy arrays.
+
+    What Grain calls a random-access data source; Grain itself isn't needed. Grain reads sources one
+    sample at a time: batch the indices instead, as above, and map them with `fetch`.
+
+    Parameters
+    ----------
+    source, *arrays, threads
+        As for `fastzip.torch.ArchiveDataset`: paths, `NpzFile` objects, one of these with keys as a
+        tuple, or lists of these; more of them, or arrays; threads for a batch.
+
+    Raises
+    ------
+    ValueError
+        If one of `arrays` has another length than `source`.
+
+    Notes
+    -----
+    A sample is an array, or with `arrays` a tuple of them. Safe in threads and after a fork,
+    picklable. ``repr`` is made of the archives' names and of a number that stands for their
+    content, so that Grain's checkpoints are restored wherever the same archives are, and only
+    there.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> from fastzip.grain import Source
+    >>> file = io.BytesIO()
+    >>> np.savez_compressed(file, **{f"ix-{i}": np.full(2, i) for i in range(4)})
+    >>> source = Source(fastzip.load(file.getvalue()), [0, 1, 0, 1])
+    >>> source[3]
+    (array([3, 3]), np.int64(1))
+    >>> source.fetch([3, 0])
+    (array([[3, 3],
+           [0, 0]]), array([1, 0]))
+    """
+
+    def __init__(self, source: Any, *arrays: Any, threads: int | None = None) -> None:
+        self._samples = Samples(source, *arrays, threads=threads)
+        text, content = self._samples.describe()
+        self._repr = f"Source({text}; {len(self)} samples, content {content:08x})"
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __repr__(self) -> str:
+        return self._repr
+
+    def __getitem__(self, index: SupportsIndex) -> Any:
+        parts = tuple(batch[0] for batch in self._samples.fetch([index]))
+        return parts if len(parts) > 1 else parts[0]
+
+    def fetch(self, indices: Any) -> Any:
+        """Read a batch.
+
+        Parameters
+        ----------
+        indices : sequence of int, or slice
+            Which samples.
+
+        Returns
+        -------
+        ndarray of shape (len(indices), \\*shape), or a tuple of them
+        """
+        batches = tuple(self._samples.fetch(indices))
+        return batches if len(batches) > 1 else batches[0]

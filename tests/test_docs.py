@@ -1,9 +1,12 @@
-"""docs/security.md, drop-in.md and command-line.md say what the code does: codes, commands."""
+"""The docs say what the code does: codes, commands; their examples run."""
 
+import importlib.util
 import inspect
 import json
 import re
 import subprocess
+import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -200,3 +203,56 @@ def test_codes_and_commands_of_pages():
         assert set(re.findall(r"`fastzip (\w+)", text)) - {"COMMAND"} <= verbs, page
         if page.stem in ("formats", "threads", "performance"):
             assert set(re.findall(r"\(`([a-z_0-9]+)`\)", text)) - {"mmap_mode"} <= set(CODES), page
+
+
+# ---- pages for frameworks --------------------------------------------------------------------
+
+GUIDES = ["pytorch", "jax", "tensorflow", "workers", "troubleshooting"]
+FRAMEWORKS = {
+    "import jax": "jax",
+    "import grain": "grain",
+    "fastzip.torch": "torch",
+    "fastzip.tf": "tensorflow",
+    "fastzip.keras": "keras",
+}
+
+
+def examples(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    found = re.findall(r"^ *```python\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    assert found
+    return [textwrap.dedent(block) for block in found]
+
+
+@pytest.mark.parametrize(
+    ("page", "number"), [(page, i) for page in GUIDES for i in range(len(examples(page)))]
+)
+def test_page(page, number, tmp_path):
+    """In a process of its own, as a user's script, and on small archives."""
+    example = examples(page)[number]
+    for word, framework in FRAMEWORKS.items():
+        if word in example and importlib.util.find_spec(framework) is None:
+            pytest.skip(f"{framework} isn't installed")
+    rng = np.random.default_rng(0)
+    images = {f"ix-{i:06}": rng.integers(0, 9, (28, 28), np.uint8) for i in range(48)}
+    np.savez_compressed(tmp_path / "images.npz", **images)
+    np.savez_compressed(tmp_path / "labels.npz", **{name: i % 10 for i, name in enumerate(images)})
+    (tmp_path / "script.py").write_text(example)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    batches = done.stdout.count("[16, 28, 28]") + done.stdout.count("(16, 28, 28)")
+    assert batches == (3 if "print(images.shape" in example else 0)
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_files_extras_and_codes(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    for file in re.findall(r"`(examples/[\w.]+)`", text):
+        assert (ROOT / file).exists(), file
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert set(re.findall(r"fastzip-reader\[(\w+)\]", text)) <= set(extras)
+    for code in re.findall(r"^- `(\w+)`", text, re.MULTILINE):
+        assert code in CODES or code in ("default_collate",), code

@@ -37,6 +37,9 @@ def differ(what: str, there: set[str], wanted: set[str]) -> bool:
     return there != wanted
 
 
+EXTRAS = ("bench", "docs", "examples", "CHANGELOG.md")
+
+
 def main(tree: Path, wheel: str, sdist: str, *more_wheels: str) -> int:
     """Compare each archive with the tree; 0 if they agree."""
     package = tracked(tree, "fastzip")
@@ -50,9 +53,9 @@ def main(tree: Path, wheel: str, sdist: str, *more_wheels: str) -> int:
     wanted = package | tracked(tree, "src", "tests")
     wanted |= {"LICENSE", "README.md", "pyproject.toml", "setup.py", "MANIFEST.in"}
     names = sdist_names(sdist)
-    optional = {name for name in names if name.split("/")[0] in ("bench", "docs", "CHANGELOG.md")}
+    optional = {name for name in names if name.split("/")[0] in EXTRAS}
     bad |= differ(sdist, names - optional, wanted)
-    assert optional <= tracked(tree, "bench", "docs") | {"CHANGELOG.md"}, sorted(optional)
+    assert optional <= tracked(tree, *EXTRAS), sorted(optional)
     return int(bad)
 
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 
 import archives
 import data
 import fresh
+import loaders
 import loops
 import work
 from work import Pair
@@ -177,5 +179,14 @@ def looping() -> Iterator[Row]:
         yield Row(f"loader-busy-{name}", title, against, 1 / 1.1, busy)
 
 
-KINDS = (opening, reading, fetching, padding, looping, zipfiles)
+def loading() -> Iterator[Row]:
+    if find_spec("torch") is None:
+        return
+    for name, size, target in ("bitmaps", 64, 2.2), ("small", 256, 10), ("float16k", 64, 3.5):
+        title = f"DataLoader, ArchiveDataset in 2 workers, an epoch, {SIZES[name]}"
+        epoch = partial(loaders.loading, name, size)
+        yield Row(f"torch-{name}", title, "np.load in 2 workers", target, epoch)
+
+
+KINDS = (opening, reading, fetching, padding, looping, loading, zipfiles)
 ROWS = {row.id: row for kind in KINDS for row in kind()}

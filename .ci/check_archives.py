@@ -21,10 +21,11 @@ def sdist_names(path: str) -> set[str]:
     return {name for name in names if ".egg-info/" not in name} - {"PKG-INFO", "setup.cfg"}
 
 
-def tracked(tree: Path, *folders: str) -> set[str]:
-    """Files of the tree in these folders, without what a build left there."""
+def tracked(tree: Path, *places: str) -> set[str]:
+    """These files of the tree, and those in these folders, without what a build left there."""
     made = {".so", ".pyc"}
-    files = {p for folder in folders for p in (tree / folder).rglob("*") if p.is_file()}
+    found = {p for place in places for p in (tree / place, *(tree / place).rglob("*"))}
+    files = {p for p in found if p.is_file()}
     return {str(p.relative_to(tree)) for p in files if p.suffix not in made} - {"src/_core.c"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import subprocess
@@ -42,7 +43,8 @@ def test_example(name, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == OUTPUT[name]
-    assert list(tmp_path.iterdir()) == []
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {f"torchinductor_{getpass.getuser()}"}  # made when torch is imported
 
 
 def test_notebook(tmp_path, monkeypatch, capsys):

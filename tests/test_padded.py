@@ -155,7 +155,7 @@ def archive_of(lab, dtype, trail, members):
         ("i1", -128), ("u8", 2**64 - 1), ("?", True), ("?", 1), ("f4", 0.1), ("f4", np.nan),
         ("f2", -np.inf), ("f2", 65504), ("f4", np.float64(1e-300)), ("f4", -1e9), ("f8", 2**53),
         ("c8", 1.5), ("c16", complex(1, np.nan)), ("g", 0.5), ("U2", "ab"), ("U2", ""),
-        ("S2", b"ab"), ("M8[D]", np.datetime64("2020-01-02")), ("M8[D]", np.datetime64("NaT")),
+        ("S2", b"ab"), ("M8[D]", np.datetime64("2020-01-02")), ("M8[D]", np.datetime64("NaT", "D")),
         ("m8[s]", np.timedelta64(5, "m")), ("u1", 0), ("f4", -0.0), ("f4", False), ("U2", 0),
         ("S2", 0), ("M8[D]", 0), ("i4,f4", 0), ("i4,f4", np.array((1, 2), "i4,f4")[()]),
     ],

@@ -369,7 +369,8 @@ def fill_of(value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     0 is what `numpy.zeros` makes, in every dtype. Numbers may be rounded to the precision of a
     float, but not to infinity; all else must stay what it is."""
     made: Any = np.zeros((), dtype)
-    if isinstance(value, (bool, int, np.bool_, np.integer)) and value == 0:
+    whole = isinstance(value, (bool, int, np.bool_, np.integer))
+    if whole and not isinstance(value, np.timedelta64) and value == 0:  # NumPy's is an integer
         return np.asarray(made)
     try:
         given = np.asarray(value)

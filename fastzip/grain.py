@@ -47,8 +47,9 @@ class Source:
     >>> file = io.BytesIO()
     >>> np.savez_compressed(file, **{f"ix-{i}": np.full(2, i) for i in range(4)})
     >>> source = Source(fastzip.load(file.getvalue()), [0, 1, 0, 1])
-    >>> source[3]
-    (array([3, 3]), np.int64(1))
+    >>> image, label = source[3]
+    >>> image, int(label)
+    (array([3, 3]), 1)
     >>> source.fetch([3, 0])
     (array([[3, 3],
            [0, 0]]), array([1, 0]))

@@ -17,6 +17,7 @@ import warnings
 
 import numpy as np
 import pytest
+from forking import SOON, forked
 
 import fastzip
 from fastzip import _core, _fetch
@@ -24,7 +25,6 @@ from fastzip import _core, _fetch
 pytestmark = pytest.mark.usefixtures("aftermath")
 
 MEMORY, CLOSED, INTERRUPTED = map(_core.STATUS_CODES.index, ("memory", "closed", "interrupted"))
-SOON = 100
 """Seconds: what hasn't come by then never does."""
 
 
@@ -321,21 +321,6 @@ def test_a_signal_handler_that_forks(faultlab):
 
 
 # ---- forks -----------------------------------------------------------------------------------
-
-
-def forked(act):
-    """The exit status of a child that acts: 0 for a true result."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.alarm(SOON)  # a lock that nobody holds any more is waited for in vain
-            status = 0 if act() else 2
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_fork(faultlab, material, archive):

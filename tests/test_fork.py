@@ -19,21 +19,13 @@ import pickle
 import signal
 import threading
 import time
-import warnings
 
 import numpy as np
 import pytest
+from forking import forked, forks
 
 import fastzip
 from fastzip import _core
-
-
-@contextlib.contextmanager
-def forks():
-    """Python 3.12 and later warn when a process with threads forks."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
 
 
 def busy(faults, count):
@@ -98,20 +90,6 @@ def test_a_thousand_forks(faultlab, engine):
     codes, rounds = faultlab.run(busy, count, timeout=120, FASTZIP_ENGINE=engine)
     assert codes == {"0": count}
     assert rounds > 3
-
-
-def forked(act):
-    """The exit status of a child that acts: 0 for a true result."""
-    with forks():
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.alarm(100)
-            status = 0 if act() else 2
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.usefixtures("aftermath")

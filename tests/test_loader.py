@@ -7,7 +7,6 @@ import gc
 import itertools
 import json
 import multiprocessing
-import os
 import pickle
 import signal
 import sys
@@ -19,6 +18,7 @@ import zlib
 
 import numpy as np
 import pytest
+from forking import forked
 
 import fastzip
 from fastzip import Loader, _core, _order
@@ -732,21 +732,6 @@ def test_interrupted(faultlab, kind):
 
 
 # ---- processes -------------------------------------------------------------------------------
-
-
-def forked(act):
-    """The exit status of a child that acts: 0 for a true result."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.alarm(100)
-            status = 0 if act() else 2
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @leaves_nothing

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from unequal import MEMBERS, SETTINGS, N, archive_of, native, unequal
 
 import fastzip
 from fastzip import _core, _ragged
 
-SETTINGS = settings(
-    deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], max_examples=120
-)
-N = 40
 FILLS = {
     "?": [0, True],
     "u1": [0, 255],
@@ -31,17 +26,6 @@ FILLS = {
     "V7": [0],
     "i4,f4": [0],
 }
-
-
-def native(array):
-    return array.astype(array.dtype.newbyteorder("="))
-
-
-def unequal(lab, scale, n=N, trail=(), dtype="<u2"):
-    """Members of lengths up to `scale`, by name; some are empty."""
-    lengths = np.random.default_rng(scale).integers(0, scale + 1, n)
-    lengths[::7] = 0
-    return {f"k{i}": lab.sparse((int(m), *trail), i, dtype) for i, m in enumerate(lengths)}
 
 
 def padded(members, fill, length):
@@ -89,16 +73,7 @@ def test_lengths_of_all_kinds(lab, made, engine, scale, trail):
     dtype=st.sampled_from(sorted(FILLS)),
     fill=st.integers(0, 3),
     trail=st.lists(st.integers(0, 4), max_size=3).map(tuple),
-    members=st.lists(
-        st.tuples(
-            st.one_of(st.integers(0, 12), st.integers(90, 3000)),
-            st.booleans(),
-            st.booleans(),
-            st.sampled_from([0, 8, 8, 8, 12]),
-        ),
-        min_size=1,
-        max_size=9,
-    ),
+    members=MEMBERS,
     keys=st.lists(st.integers(0, 8), min_size=1, max_size=20),
     length=st.one_of(st.none(), st.integers(0, 20), st.integers(0, 3500)),
     threads=st.integers(1, 4),
@@ -125,24 +100,6 @@ def test_equals_padded_numpy(lab, dtype, fill, trail, members, keys, length, thr
         assert_padded(lab, got, wanted, fill, length)
         if use_out == "gaps":
             assert lab.same(around[:, ::2], np.ones_like(around[:, ::2]))
-
-
-def archive_of(lab, dtype, trail, members):
-    """Members (length, fortran, swapped, method) with random bits, as bytes and as np.load's."""
-    import bz2
-
-    out = []
-    for i, (length, fortran, swapped, method) in enumerate(members):
-        kind = dtype.newbyteorder() if swapped else dtype
-        shape = (length, *trail)
-        bits = np.random.default_rng(i).integers(0, 2, int(np.prod(shape)) * kind.itemsize, "u1")
-        array = np.ndarray(shape, kind, bits.tobytes())
-        array = np.asfortranarray(array) if fortran else array
-        content = lab.npy(array)
-        body = bz2.compress(content) if method == 12 else None
-        out.append(lab.Member(b"%d.npy" % i, content, method=method, body=body))
-    data = lab.Archive(out).build()
-    return data, np.load(io.BytesIO(data))
 
 
 # ---- the fill value ----------------------------------------------------------------------------

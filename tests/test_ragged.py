@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import threading
 
 import numpy as np
 import pytest
 from archivelab import run_threads
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from unequal import MEMBERS, SETTINGS, N, archive_of, native, unequal
 
 import fastzip
 from fastzip import _core, _npy, _ragged, _shapes
 from fastzip._shapes import ODD, shapes_of
 
-SETTINGS = settings(
-    deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], max_examples=120
-)
 DTYPES = ["?", "<i2", ">i2", "<f8", ">f4", "<c8", ">c16", "S5", "<U3", ">U3", "V7", "<M8[ns]",
           [("a", "<f4"), ("b", ">i2", (2,)), ("c", [("d", ">u8")])],
           [(("title", "a"), ">i4"), ("b", "u1")]]  # fmt: skip
-N = 40
-
-
-def native(array):
-    return array.astype(array.dtype.newbyteorder("="))
-
-
-def unequal(lab, scale, n=N, trail=(), dtype="<u2"):
-    """Members of lengths up to `scale`, by name; some are empty."""
-    lengths = np.random.default_rng(scale).integers(0, scale + 1, n)
-    lengths[::7] = 0
-    return {f"k{i}": lab.sparse((int(m), *trail), i, dtype) for i, m in enumerate(lengths)}
 
 
 def assert_ragged(got, members):
@@ -78,16 +63,7 @@ def test_lengths_of_all_kinds(lab, made, engine, scale, trail):
 @given(
     dtype=st.sampled_from(DTYPES),
     trail=st.lists(st.integers(0, 4), max_size=3).map(tuple),
-    members=st.lists(
-        st.tuples(
-            st.one_of(st.integers(0, 12), st.integers(90, 3000)),
-            st.booleans(),
-            st.booleans(),
-            st.sampled_from([0, 8, 8, 8, 12]),
-        ),
-        min_size=1,
-        max_size=9,
-    ),
+    members=MEMBERS,
     keys=st.lists(st.integers(0, 8), min_size=1, max_size=40),
     threads=st.integers(1, 4),
     use_out=st.sampled_from([None, 0, 5]),
@@ -106,24 +82,6 @@ def test_equals_concatenated_numpy(lab, dtype, trail, members, keys, threads, us
         if out is not None:
             assert values.base is out or values is out or not out.size
             assert out[total:].tobytes() == bytes(out[total:].nbytes)
-
-
-def archive_of(lab, dtype, trail, members):
-    """Members (length, fortran, swapped, method) with random bits, as bytes and as np.load's."""
-    import bz2
-
-    out = []
-    for i, (length, fortran, swapped, method) in enumerate(members):
-        kind = dtype.newbyteorder() if swapped else dtype
-        shape = (length, *trail)
-        bits = np.random.default_rng(i).integers(0, 2, int(np.prod(shape)) * kind.itemsize, "u1")
-        array = np.ndarray(shape, kind, bits.tobytes())
-        array = np.asfortranarray(array) if fortran else array
-        content = lab.npy(array)
-        body = bz2.compress(content) if method == 12 else None
-        out.append(lab.Member(b"%d.npy" % i, content, method=method, body=body))
-    data = lab.Archive(out).build()
-    return data, np.load(io.BytesIO(data))
 
 
 @pytest.mark.parametrize("keys", [["k3", "k1.npy"], [3, -1], slice(2, 9, 3), ("k1", 2)], ids=str)

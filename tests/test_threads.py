@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
 import multiprocessing
@@ -13,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 
 import numpy as np
 import pytest
+from forking import forks
 
 import fastzip
 from fastzip import _core, _threads
@@ -164,14 +163,6 @@ def test_close_while_others_fetch(lab, save):
         for thread in threads:
             thread.join()
         assert all(results)
-
-
-@contextlib.contextmanager
-def forks():
-    """Python 3.12 and later warn when a process with threads forks."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
 
 
 def test_in_a_forked_child(heavy):

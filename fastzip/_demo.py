@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 import fastzip
 from fastzip import _demo_data
+from fastzip._console import duration, plural, three
 from fastzip._demo_data import DemoError
 
 T = TypeVar("T")
@@ -173,12 +174,12 @@ def _compare(options: Options, path: Path, sheet: Path, labels: Path | None = No
     threads = options.threads or fastzip.get_num_threads()
     _say(
         f"Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"fastzip {fastzip.__version__} ({_engines()}), {_plural(threads, 'thread')}, "
+        f"fastzip {fastzip.__version__} ({_engines()}), {plural(threads, 'thread')}, "
         f"batches of {batch}\n"
     )
     _print_table(rows)
     _say(
-        f"\nAll {len(order):,} samples, in {_plural(-(-len(order) // batch), 'batch', 'batches')}, "
+        f"\nAll {len(order):,} samples, in {plural(-(-len(order) // batch), 'batch', 'batches')}, "
         "are equal bit for bit."
     )
     keys = [group.keys[i] for i in order[:batch]]
@@ -191,7 +192,7 @@ def _compare(options: Options, path: Path, sheet: Path, labels: Path | None = No
         sheet, first, titles, f"{path.name}: one batch of a shuffled epoch"
     )
     if drawn:
-        _say(f"Contact sheet of {_plural(drawn, 'sample')}: {sheet}")
+        _say(f"Contact sheet of {plural(drawn, 'sample')}: {sheet}")
     else:
         _say(f"No contact sheet: {group.dtype} {group.shape} is nothing to draw.")
 
@@ -401,8 +402,8 @@ def _epoch_row(
     assert first is not None
     row = Row(
         "shuffled epoch",
-        f"{_three(len(order) / seconds_usual)} samples/s",
-        f"{_three(len(order) / seconds_ours)} samples/s",
+        f"{three(len(order) / seconds_usual)} samples/s",
+        f"{three(len(order) / seconds_ours)} samples/s",
         _ratio(seconds_usual / seconds_ours),
     )
     return row, first
@@ -430,7 +431,7 @@ def _check_batch(
         return
     wrong = [name for name, a, b in zip(keys, got, expected, strict=True) if not _equal(a, b)]
     raise DemoError(
-        f"batch {number} differs from np.load in {_plural(len(wrong), 'member')}, "
+        f"batch {number} differs from np.load in {plural(len(wrong), 'member')}, "
         f"first in {wrong[0]}"
     )
 
@@ -464,27 +465,11 @@ def _say(text: str) -> None:
 
 
 def _time_row(what: str, usual: float, ours: float) -> Row:
-    return Row(what, _duration(usual), _duration(ours), _ratio(usual / ours))
-
-
-def _duration(seconds: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= scale:
-            return f"{_three(seconds / scale)} {unit}"
-    return f"{_three(seconds / 1e-9)} ns"
+    return Row(what, duration(usual), duration(ours), _ratio(usual / ours))
 
 
 def _ratio(value: float) -> str:
     return f"{value:,.1f}x" if value < 100 else f"{value:,.0f}x"
-
-
-def _three(value: float) -> str:
-    """Three digits that count, or all of a larger number."""
-    return f"{value:#.3g}" if value < 99.95 else f"{value:,.0f}"
-
-
-def _plural(count: int, one: str, many: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _engines() -> str:

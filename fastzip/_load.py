@@ -186,7 +186,7 @@ def load(
     if encoding not in ("ASCII", "latin1", "bytes"):
         raise ValueError("encoding must be 'ASCII', 'latin1', or 'bytes'")
     check_password(pwd)
-    is_file = hasattr(file, "read") and not in_memory(file)
+    is_file = not isinstance(file, str) and hasattr(file, "read") and not in_memory(file)
     opened, checked = None if is_file else open_any(file), None
     try:
         front = _front(file, opened)

@@ -209,7 +209,13 @@ class Reader:
         The array's memory is what the member was inflated into, header in front."""
         last = self._last  # mostly this member's header is the last one's
         lead = -len(last.raw) % ALIGN
-        block: Any = self._read(position, lead, LARGE)
+        block: Any
+        try:  # as _read does; a call more costs 1 % of a small member
+            block = _core.read_member(
+                self.source, self.directory, position, lead, self.verify, LARGE
+            )
+        except MemoryError:
+            block = _MEMORY
         if isinstance(block, int) and block == OTHER_HEADER:
             self.header(position, max_header_size)  # may it be read at all?
             block = self._read(position, lead)

@@ -63,11 +63,11 @@ class Opened(NamedTuple):
 
 def _regular(file: int | str | os.PathLike[str], path: str) -> os.stat_result:
     status = os.stat(file)
+    if stat.S_ISREG(status.st_mode):
+        return status
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(21, os.strerror(21), path)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(29, "not a regular file, so it can't be read at random", path)
-    return status
+    raise OSError(29, "not a regular file, so it can't be read at random", path)
 
 
 def identity_of(status: os.stat_result) -> Identity:
@@ -78,7 +78,8 @@ def identity_of(status: os.stat_result) -> Identity:
 def open_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Opened:
     """Open a file for reading at random; FIFOs and devices are refused without waiting for them."""
     name = os.fsdecode(path)
-    absolute = os.path.abspath(name)  # a worker may start in another folder
+    # A worker may start in another folder.
+    absolute = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = _regular(fd, name)
@@ -228,6 +229,8 @@ def in_memory(file: Any) -> bool:
 
 def open_any(file: Any) -> Opened:
     """Open a path, a file object or an archive's bytes."""
+    if isinstance(file, str):
+        return open_path(file)
     if in_memory(file):
         data: Any = np.ascontiguousarray(file) if isinstance(file, np.ndarray) else file
         return open_memory(data)

@@ -123,6 +123,7 @@ class NpzFile(npyio.NpzFile):
     _fid: io.BufferedReader | None = None
     _files: list[str] | None = None
     _zip: zipfile.ZipFile | None = None
+    f: Any = None
 
     def __init__(
         self,
@@ -160,7 +161,7 @@ class NpzFile(npyio.NpzFile):
         self.threads = threads
         self.mmap_mode = mmap_mode
         self._outer: tuple[NpzFile, str] | None = None
-        self.f: Any = _Fields(self)
+        self.f = _Fields(self)
 
     # No functools.cached_property: in Python 3.11 it holds a lock of the whole class, and a child
     # that is forked meanwhile waits for it for ever.
@@ -209,15 +210,16 @@ class NpzFile(npyio.NpzFile):
 
     def close(self) -> None:
         """Close the archive. Arrays that were read stay valid; reads under way finish first."""
-        theirs, self._zip = self._zip, None
-        if theirs is not None and theirs.fp is not None:
-            file = theirs.fp
-            theirs.close()
-            file.close()
-        if self._opened is not None:
-            self._opened.source.close()
+        if self._zip is not None:
+            theirs, self._zip = self._zip, None
+            if theirs.fp is not None:
+                file = theirs.fp
+                theirs.close()
+                file.close()
         if "_reader" in self.__dict__:
             self._reader.close()
+        elif self._opened is not None:
+            self._opened.source.close()
         if self._own is not None:
             self._own.close()
             self._own = None
@@ -227,7 +229,8 @@ class NpzFile(npyio.NpzFile):
         self.f = None
 
     def __del__(self) -> None:
-        self.close()
+        if self.f is not None:  # or it is closed, or was never open
+            self.close()
 
     def _position(self, key: object) -> int:
         self._live()
@@ -240,15 +243,15 @@ class NpzFile(npyio.NpzFile):
         position = self._reader.directory.find_key(key) if type(key) is str else -1
         if position < 0:
             position = self._position(key)
-        if self.mmap_mode in ("r", "c"):
+        mode: Any = self.mmap_mode
+        if mode is not None and mode in ("r", "c"):
             self._live()
-            mode: Any = self.mmap_mode
             view = self._reader.mapped(position, mode, self._header_limit())
             if view is not None:
                 return view
-        return self._reader.member(
-            position, self.allow_pickle, self.pickle_kwargs, self._header_limit()
-        )
+        allow_pickle = self.allow_pickle
+        limit = NO_LIMIT if allow_pickle else self.max_header_size  # a call less than _header_limit
+        return self._reader.member(position, allow_pickle, self.pickle_kwargs, limit)
 
     def _header_limit(self) -> int:
         return NO_LIMIT if self.allow_pickle else self.max_header_size

@@ -216,94 +216,96 @@ cdef inline int walk(const Bytes *s, const Place *place, const Rules *rules, Lis
     """4.3.12, one record after another: exactly `size` bytes, exactly `count` records.
 
     Writers exceed 65,535 members without zip64 records; the count is then modulo 65536."""
-    cdef uint64_t at = 0, got = 0, most, count = 0, before = 0, names_most
-    cdef size_t have = 0, need, used = 0
+    # In locals: what the loop writes through pointers could be any field of `out` or `place`.
+    cdef uint64_t got = 0, most, count, names_most, names_size = 0
+    cdef uint64_t total = place.size, shift = place.shift
+    cdef size_t have = 0, need, used = 0, length
     cdef uint8_t *buffer = NULL
+    cdef uint8_t *names
     cdef const uint8_t *p
-    cdef const uint8_t *name = NULL
     cdef Row *row
+    cdef Row *end
     cdef int status = OK
     cdef bint ordered = True, cut = False
-    out.start, out.size = place.start, place.size
+    out.start, out.size = place.start, total
     most = place.count
     if most > rules.max_members:
         return MAX_MEMBERS
-    if not place.is64 and not rules.strict and place.size // CENTRAL_SIZE >= place.count + 65536:
-        most = place.size // CENTRAL_SIZE
+    if not place.is64 and not rules.strict and total // CENTRAL_SIZE >= place.count + 65536:
+        most = total // CENTRAL_SIZE
         cut = most > rules.max_members
         most = rules.max_members if cut else most
     # Both bounds follow from the directory's own size, which lies within the file.
     if arena_alloc(&out.rows_block, <size_t>(most * sizeof(Row))):
         return MEMORY
-    names_most = place.size - CENTRAL_SIZE * place.count
+    names_most = total - CENTRAL_SIZE * place.count
     if arena_alloc(&out.names_block, <size_t>names_most + WIDE):
         return MEMORY
-    out.rows = <Row *>out.rows_block.ptr
-    out.names = <uint8_t *>out.names_block.ptr
-    out.names_size = 0
+    out.rows = row = <Row *>out.rows_block.ptr
+    out.names = names = <uint8_t *>out.names_block.ptr
+    end = row + most
     if s.fd < 0:
         p = s.base + place.start
-        have = <size_t>place.size
-        got = place.size
+        have = <size_t>total
+        got = total
     else:
         buffer = <uint8_t *>memory_take(PIECE + WIDE)
         if buffer == NULL:
             return MEMORY
         p = buffer
-    while at < place.size:
-        if have < 6 and got < place.size:
-            status = READ_MORE
-        elif have >= 6 and le32(p) == SIGNATURE_MAGIC:
-            status = OK if place.size - at == 6 + <uint64_t>le16(p + 4) else CD_TRAILING
-            out.size = at
-            at = place.size if status == OK else at
-            break
-        elif count < most:
-            row = out.rows + count
-            status = central_header(p, have, place.shift, row, &name, &used)
-        elif have < 4 or le32(p) != CENTRAL_MAGIC:
-            status = CD_TRAILING
-        else:
-            status = MAX_MEMBERS if cut else COUNT
-        if status == READ_MORE:
-            if got == place.size:
-                status = CD_ENTRY_OVERRUN
-                break
-            memmove(buffer, p, have)
-            need = PIECE - have
-            if need > place.size - got:
-                need = <size_t>(place.size - got)
-            status = fill(s, buffer + have, place.start + got, need)
-            if status == OK and pool_stopped(False):
-                status = INTERRUPTED
-            if status != OK:
-                break
-            p = buffer
-            have += need
-            got += need
-            continue
+    while have or got < total:   # got - have bytes are done
+        status = central_header(p, have, shift, row, &used) if row < end else CD_ENTRY
         if status != OK:
+            if got < total and (status == READ_MORE or have < SIGNATURE_SIZE):
+                memmove(buffer, p, have)
+                need = PIECE - have
+                if need > total - got:
+                    need = <size_t>(total - got)
+                status = fill(s, buffer + have, place.start + got, need)
+                if status == OK and pool_stopped(False):
+                    status = INTERRUPTED
+                if status != OK:
+                    break
+                p = buffer
+                have += need
+                got += need
+                continue
+            if have >= SIGNATURE_SIZE and le32(p) == SIGNATURE_MAGIC:
+                out.size = got - have
+                status = CD_TRAILING
+                if total - out.size == SIGNATURE_SIZE + <uint64_t>le16(p + 4):
+                    status = OK
+            elif status == READ_MORE:
+                status = CD_ENTRY_OVERRUN
+            elif row == end:
+                status = COUNT
+                if have < 4 or le32(p) != CENTRAL_MAGIC:
+                    status = CD_TRAILING
+                elif cut:
+                    status = MAX_MEMBERS
             break
-        if row.name_length > names_most - out.names_size:
+        length = row.name_length
+        if length > names_most - names_size:
             status = COUNT       # so long a name leaves no room for the records that were promised
             break
-        row.name_offset, row.record = out.names_size, <uint32_t>at
-        if le16(p + 30) != 0 and not out.unicode_paths:
-            out.unicode_paths = has_extra(p + CENTRAL_SIZE + row.name_length, le16(p + 30), UNICODE_PATH)
+        row.name_offset, row.record = names_size, <uint32_t>(got - have)
+        if unlikely(used > CENTRAL_SIZE + length and not out.unicode_paths):
+            out.unicode_paths = has_extra(p + CENTRAL_SIZE + length, le16(p + 30), UNICODE_PATH)
         # Most names are short: 16 bytes at once, whatever they are, beat a call to memcpy.
-        if row.name_length <= WIDE and (buffer != NULL or used >= CENTRAL_SIZE + WIDE):
-            memcpy(out.names + out.names_size, name, WIDE)
+        if length <= WIDE and (buffer != NULL or used >= CENTRAL_SIZE + WIDE):
+            memcpy(names + names_size, p + CENTRAL_SIZE, WIDE)
         else:
-            memcpy(out.names + out.names_size, name, row.name_length)
-        out.names_size += row.name_length
-        ordered = ordered and (count == 0 or row.header_offset > before)
-        before = row.header_offset
-        count += 1
+            memcpy(names + names_size, p + CENTRAL_SIZE, length)
+        names_size += length
+        if row > out.rows and row.header_offset <= row[-1].header_offset:
+            ordered = False
+        row += 1
         p += used
         have -= used
-        at += used
     memory_give(buffer)
-    out.bad_offset = place.start + at
+    count = <uint64_t>(row - out.rows)
+    out.names_size = names_size
+    out.bad_offset = place.start + got - have
     if status != OK:
         return status
     if count != place.count and (place.is64 or count < place.count

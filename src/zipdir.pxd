@@ -21,7 +21,8 @@ cdef enum:
     END_MAGIC = 0x06054B50
     END64_MAGIC = 0x06064B50
     LOCATOR_MAGIC = 0x07064B50
-    SIGNATURE_MAGIC = 0x05054B50   # 4.3.13  digital signature
+    SIGNATURE_MAGIC = 0x05054B50   # 4.3.13  digital signature: this, a length of two bytes, so many bytes
+    SIGNATURE_SIZE = 6
     FLAG_ENCRYPTED = 0x2041  # 4.4.4   bits 0, 6, 13: encrypted, strongly, masked headers
     FLAG_PASSWORD = 0x0001   #         bit 0 alone: with a password, traditionally or by AES
     FLAG_DESCRIPTOR = 0x0008 #         bit 3: sizes and CRC stand behind the data
@@ -50,6 +51,7 @@ cdef extern from *:
     #define FZ_SENTINEL32 0xFFFFFFFFu
     """
     const uint32_t SENTINEL32 "FZ_SENTINEL32"   # 4.4.1.4: the value stands in the zip64 record
+    bint unlikely(bint) noexcept nogil          # Cython's own macro
 
 # One member, as the directory states it; the layout is public (fastzip.index.ROW).
 cdef struct Row:
@@ -131,7 +133,7 @@ cdef inline int central_fields(const uint8_t *p, size_t names, size_t extras, Ro
 
 
 cdef inline int central_header(const uint8_t *p, size_t n, uint64_t shift, Row *row,
-                               const uint8_t **name, size_t *used) noexcept nogil:
+                               size_t *used) noexcept nogil:
     """4.3.12. `n` bytes are the whole rest of the directory, or what has been read of it: READ_MORE
     when they may not hold the record and more could. `shift` is added to the header's offset."""
     cdef size_t names, extras, comments
@@ -146,10 +148,13 @@ cdef inline int central_header(const uint8_t *p, size_t n, uint64_t shift, Row *
     row.crc = le32(p + 16)
     row.compressed_size, row.size, row.header_offset = le32(p + 20), le32(p + 24), le32(p + 42)
     row.name_length = <uint16_t>names
-    row.status = <uint16_t>central_fields(p, names, extras, row)
+    row.status = OK
+    # NumPy's entries have nothing of this. Told so, the compiler keeps the loop over them in registers.
+    if unlikely(extras != 0 or p[6] > HIGHEST_VERSION or le16(p + 34) != 0 or row.size == SENTINEL32
+                or row.compressed_size == SENTINEL32 or row.header_offset == SENTINEL32):
+        row.status = <uint16_t>central_fields(p, names, extras, row)
     # An offset that overflows lies behind every limit, so the member is refused when it is read.
     row.header_offset = row.header_offset + shift if row.header_offset <= UINT64_MAX - shift else UINT64_MAX
-    name[0] = p + CENTRAL_SIZE
     used[0] = CENTRAL_SIZE + names + extras + comments
     return OK
 

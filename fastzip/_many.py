@@ -60,10 +60,14 @@ class Many:
             self.places,
             self.statuses,
         )
-        foreign = np.flatnonzero(np.isin(self.statuses, FOREIGN)).tolist()
+        foreign = []
         for i in np.flatnonzero(self.statuses).tolist():
-            if self.statuses[i] not in FOREIGN:
+            if self.statuses[i] in FOREIGN:
+                foreign.append(i)
+            else:
                 self.failed[i] = reader.index.error(int(self.statuses[i]), int(positions[i]))
+        if not foreign:
+            return
 
         def keep(k: int, block: Any) -> None:
             self.decoded[foreign[k]] = memoryview(block)

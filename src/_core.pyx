@@ -12,7 +12,8 @@ cimport cython
 from cpython.buffer cimport (Py_buffer, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release,
                              PyObject_GetBuffer)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.unicode cimport PyUnicode_Check
+from cpython.list cimport PyList_GET_ITEM
+from cpython.unicode cimport PyUnicode_Check, PyUnicode_CheckExact
 from libc.errno cimport errno
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t

@@ -387,6 +387,7 @@ cdef extern from *:
     }
     static inline uint64_t fz_range(uint64_t h, uint64_t n) { return (uint64_t)(((fz_u128)h * n) >> 64); }
     """
+    void prefetch "__builtin_prefetch"(const void *p) noexcept nogil
     uint64_t fz_hash(const uint8_t *p, size_t n, uint64_t k0, uint64_t k1) noexcept nogil
     uint64_t fz_range(uint64_t h, uint64_t n) noexcept nogil
 
@@ -456,6 +457,25 @@ cdef inline uint64_t find_name(const Listing *l, const Table *t, const uint8_t *
     cdef bint found
     cdef uint64_t at = slot_of(l, t, name, n, utf8, &found)
     return (t.slots[at] & t.row_mask) - 1 if found else l.count
+
+
+cdef inline void ask_for_name(const Listing *l, const Table *t, const uint8_t *name, size_t n,
+                              int step) noexcept nogil:
+    """Fetch into the cache what find_name will want of its first slot (step 0), row (1), name (2)."""
+    cdef uint64_t h = fz_hash(name, n, t.seed0, t.seed1)
+    cdef uint64_t at = fz_range(h, t.size)
+    cdef uint32_t slot
+    if step == 0:
+        prefetch(t.slots + at)
+        return
+    slot = t.slots[at]
+    if slot == 0 or slot & ~t.row_mask != <uint32_t>h & ~t.row_mask:
+        return
+    slot = (slot & t.row_mask) - 1
+    if step == 1:
+        prefetch(l.rows + slot)
+    else:
+        prefetch(l.names + l.rows[slot].name_offset)
 
 
 cdef inline uint64_t record_of(const Listing *l, uint64_t i) noexcept nogil:

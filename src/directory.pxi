@@ -1,5 +1,8 @@
 """Part of _core.pyx: the directory as an object; names to rows and back."""
 
+cdef enum:
+    ABREAST = 16                          # names that are looked up at the same time
+
 cdef struct Sortable:
     uint64_t offset
     uint64_t row
@@ -235,15 +238,43 @@ cdef class Directory:
     def find_all(self, list keys not None, int64_t[::1] out not None, bint npy):
         """find_key (find, without `npy`) for a list of names; returns the index of the first unknown
         one, or -1."""
-        cdef Py_ssize_t i
-        for i in range(min(len(keys), out.shape[0])):
+        cdef Py_ssize_t i, n = min(len(keys), out.shape[0])
+        for i in range(n):
+            if i % ABREAST == 0:
+                self._ask_for(keys, i, min(i + ABREAST, n), npy)
             key = keys[i]
-            if not PyUnicode_Check(key):
-                raise TypeError(f"a key must be a name or a position, not {type(key).__name__}")
-            out[i] = self._find(str.__str__(key), npy)   # NumPy's strings are others
+            if not PyUnicode_CheckExact(key):
+                if not PyUnicode_Check(key):
+                    raise TypeError(f"a key must be a name or a position, not {type(key).__name__}")
+                key = str.__str__(key)    # NumPy's strings are others
+            out[i] = self._find(key, npy)
             if out[i] < 0:
                 return i
         return -1
+
+    cdef int _ask_for(self, list keys, Py_ssize_t start, Py_ssize_t stop, bint npy) except -1:
+        """In a large archive each look-up waits for memory four times, key included; these wait for
+        the next ones' at once. 256 of 100,000 names: from 0.9 to 0.4 µs each."""
+        cdef Py_ssize_t i, n
+        cdef int step
+        cdef const char *p
+        cdef uint8_t name[256]
+        if self.table.slots == NULL:
+            return 0
+        for i in range(start, stop):
+            prefetch(PyList_GET_ITEM(keys, i))
+        for step in range(3):
+            for i in range(start, stop):
+                key = keys[i]
+                if not PyUnicode_CheckExact(key) or not PyUnicode_IS_ASCII(key):
+                    continue
+                p = PyUnicode_AsUTF8AndSize(key, &n)
+                if n > <Py_ssize_t>sizeof(name) - 4:
+                    continue
+                memcpy(name, p, <size_t>n)
+                memcpy(name + n, b".npy", 4)
+                ask_for_name(&self.listing, &self.table, name, <size_t>(n + 4 if npy else n), step)
+        return 0
 
     def row(self, Py_ssize_t i):
         """(header offset, size, method) of row i; NumPy's own access takes ten times as long."""

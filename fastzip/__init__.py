@@ -8,7 +8,10 @@ used, and the unit of work is a batch.
 >>> batch = npz.fetch(["ix-000007", "ix-000001"])  # doctest: +SKIP
 """
 
+import sys as _sys
 from importlib.metadata import version as _version
+from importlib.util import find_spec as _find_spec
+from pathlib import Path as _SystemPath
 from zipfile import (
     ZIP_BZIP2,
     ZIP_DEFLATED,
@@ -21,11 +24,19 @@ from zipfile import (
 
 try:
     from fastzip import _core  # noqa: F401
-except ImportError as _exc:
+except ImportError:
+    if _find_spec("fastzip._core") is not None:
+        raise  # it is there: what hinders it says so itself
+    _tree = _SystemPath(__file__).resolve().parents[1]
+    if (_tree / "setup.py").exists():
+        raise ImportError(
+            "fastzip's native core isn't built in this source tree; run: "
+            f"pip install -e {_tree} (or, if fastzip is installed, work from another folder)"
+        ) from None
     raise ImportError(
-        "fastzip's native core isn't built here; if this is its source folder, work from another "
-        "one, or run: pip install -e ."
-    ) from _exc
+        f"there is no native core for {_sys.implementation.cache_tag} in {_tree / 'fastzip'}; run: "
+        "pip install --force-reinstall fastzip-reader"
+    ) from None
 
 from fastzip._codecs import engines
 from fastzip._fetch import trim

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import importlib.machinery
 import pathlib
 import subprocess
 import sys
@@ -93,15 +94,29 @@ def test_core_imports_nothing_of_the_package():
     assert "cimport numpy" not in source
 
 
-def test_unbuilt_source_folder(tmp_path):
-    """A clone's own folder shadows the installed package, and has no core."""
+@pytest.mark.parametrize("kind", ["source tree", "installed", "broken"])
+def test_no_core(tmp_path, kind):
+    """A clone's own folder shadows the installed package, and has no core: one line says so."""
     (tmp_path / "fastzip").mkdir()
     for path in PACKAGE.glob("*.py"):
         (tmp_path / "fastzip" / path.name).write_text(path.read_text())
+    if kind == "source tree":
+        (tmp_path / "setup.py").touch()
+        told = f"fastzip's native core isn't built in this source tree; run: pip install -e {tmp_path} "
+    elif kind == "installed":
+        tag = sys.implementation.cache_tag
+        told = (
+            f"there is no native core for {tag} in {tmp_path / 'fastzip'}; run: pip install --force"
+        )
+    else:
+        native = f"_core{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+        (tmp_path / "fastzip" / native).write_text("no library")
+        told = f"{tmp_path / 'fastzip' / native}: "
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import fastzip"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "ImportError: fastzip's native core isn't built here" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"ImportError: {told}")
+    assert done.stderr.count("Error: ") == 1  # and nothing else does
 
 
 def test_public_names():

@@ -8,16 +8,19 @@ member for each image.
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastzip
 
 BATCH = 32
 
 
-def before(path, seed):
+def before(path: Path, seed: int) -> Iterator[NDArray[np.uint8]]:
     """One member after the other: its name, its header, its bytes, a copy into the batch."""
     with np.load(path) as npz:
         names = np.array(npz.files)
@@ -26,7 +29,7 @@ def before(path, seed):
             yield np.stack([npz[name] for name in names[start : start + BATCH]])
 
 
-def after(path, seed):
+def after(path: Path, seed: int) -> Iterator[NDArray[np.uint8]]:
     """The same batches: each is inflated into its place by all CPUs."""
     with fastzip.load(path) as npz:
         order = np.arange(len(npz))
@@ -35,10 +38,10 @@ def after(path, seed):
             yield npz.fetch(order[start : start + BATCH])
 
 
-def make(path, members=300):
+def make(path: Path, members: int = 300) -> None:
     """Glyphs, more or less: black and white, mostly empty."""
     rng = np.random.default_rng(0)
-    images = {}
+    images: dict[str, Any] = {}
     for i in range(members):
         image = np.zeros((64, 96), np.uint8)
         for row, column in rng.integers(4, 60, (6, 2)):
@@ -47,8 +50,8 @@ def make(path, members=300):
     np.savez_compressed(path, **images)
 
 
-def main(folder):
-    path = sys.argv[1] if len(sys.argv) > 1 else folder / "training.npz"
+def main(folder: Path) -> None:
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "training.npz"
     if len(sys.argv) < 2:
         make(path)
     samples = 0

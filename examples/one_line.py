@@ -11,8 +11,10 @@ import io
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastzip as zipfile  # was: import zipfile
 
@@ -20,36 +22,36 @@ import fastzip as zipfile  # was: import zipfile
 class LatentDataset:
     """Samples from a zip, with labels."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = None
+        self._file: zipfile.ZipFile | None = None
         self.names = sorted(n for n in self._zip().namelist() if n.endswith(".npy"))
         with self._zip().open("dataset.json") as file:
             labels = dict(json.load(file)["labels"])
         self.labels = np.array([labels[name] for name in self.names])
 
-    def _zip(self):
+    def _zip(self) -> zipfile.ZipFile:
         if self._file is None:
             self._file = zipfile.ZipFile(self.path)
         return self._file
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_file": None}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float16], int]:
         with self._zip().open(self.names[index]) as file:
             return np.load(file), self.labels[index]
 
-    def close(self):
+    def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
-def main(folder):
+def main(folder: Path) -> None:
     rng = np.random.default_rng(0)
     latents = rng.standard_normal((40, 8, 4, 4)).astype(np.float16)
     labels = rng.integers(0, 10, 40)

@@ -16,7 +16,7 @@ import numpy as np
 import fastzip
 
 
-def study(rng):
+def study(rng: np.random.Generator) -> bytes:
     """A volume of a few slices, a mask, and the distance between slices in mm."""
     slices = int(rng.integers(3, 8))
     file = io.BytesIO()
@@ -29,7 +29,7 @@ def study(rng):
     return file.getvalue()
 
 
-def main(folder):
+def main(folder: Path) -> None:
     rng = np.random.default_rng(0)
     studies = {f"patient-{i:04}.npz": study(rng) for i in range(30)}
     path = folder / "studies.zip"

@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader
 from fastzip.torch import ArchiveDataset, collate
 
 
-def scaled(images, labels):
+def scaled(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch_transform: bytes to floats around 0."""
     return images.float().div_(255).sub_(0.5), labels
 
 
-def main(folder, workers):
+def main(folder: Path, workers: int) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 600)
     images = rng.integers(0, 100, (600, 16, 16)).astype(np.uint8)

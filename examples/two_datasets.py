@@ -11,11 +11,14 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastzip
 
 
-def add(archive, folder, images, labels):
+def add(
+    archive: zipfile.ZipFile, folder: str, images: NDArray[np.uint8], labels: NDArray[np.int64]
+) -> None:
     """Write one data set into a folder of the archive."""
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         for kind, array in ("image", image), ("label", np.array(label)):
@@ -24,7 +27,7 @@ def add(archive, folder, images, labels):
             archive.writestr(f"{folder}/{i:06}.{kind}.npy", file.getvalue())
 
 
-def main(folder):
+def main(folder: Path) -> None:
     rng = np.random.default_rng(0)
     one = rng.integers(0, 50, (60, 28, 28), np.uint8), rng.integers(0, 10, 60)
     two = rng.integers(0, 50, (40, 28, 28), np.uint8), rng.integers(10, 36, 40)

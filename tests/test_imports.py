@@ -102,7 +102,8 @@ def test_no_core(tmp_path, kind):
         (tmp_path / "fastzip" / path.name).write_text(path.read_text())
     if kind == "source tree":
         (tmp_path / "setup.py").touch()
-        told = f"fastzip's native core isn't built in this source tree; run: pip install -e {tmp_path} "
+        told = "fastzip's native core isn't built in this source tree; run: "
+        told += f"pip install -e {tmp_path} "
     elif kind == "installed":
         tag = sys.implementation.cache_tag
         told = (

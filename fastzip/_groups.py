@@ -16,7 +16,12 @@ _PLACES: Final = {"{sample}": r"(?P<sample>.*[^/])", "{field}": r"(?P<field>[^./
 
 
 class Groups:
-    """The samples of an archive, each of several members; see `group`.
+    """The samples of an archive, each of several members; `group` makes one.
+
+    Parameters
+    ----------
+    npz, pattern, fields, missing : optional
+        As for `group`.
 
     Attributes
     ----------
@@ -36,6 +41,18 @@ class Groups:
     -----
     Never changes, so it can be shared by threads. Pickling carries the archive and the pattern, not
     the names.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez(file, **{"img/7": np.eye(2), "img/8": np.eye(2), "lab/7": 1, "lab/8": 0})
+    >>> groups = fastzip.group(fastzip.load(file.getvalue()), "{field}/{sample}")
+    >>> len(groups), groups.fields
+    (2, ['img', 'lab'])
+    >>> groups.positions
+    array([[0, 2],
+           [1, 3]])
     """
 
     def __init__(
@@ -117,11 +134,21 @@ class Groups:
         Returns
         -------
         ndarray of int64
+            Of shape ``(len(samples),)``.
 
         Raises
         ------
         KeyError, IndexError
             If there is no such sample.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, **{"7.label": 1, "8.label": 0, "9.label": 1})
+        >>> groups = fastzip.group(fastzip.load(file.getvalue()), "{sample}.{field}")
+        >>> groups.rows(["9", "7"]), groups.rows(slice(1, None))
+        (array([2, 0]), array([1, 2]))
         """
         if isinstance(samples, (str, bytes)):
             raise TypeError(f"a list of samples is wanted; for one: [{samples!r}]")
@@ -157,6 +184,7 @@ class Groups:
         Returns
         -------
         ndarray of int64
+            Of shape ``(len(samples),)``: positions in the archive.
 
         Raises
         ------
@@ -205,6 +233,15 @@ class Groups:
             If there is no such sample or field.
         ValueError, BadZipFile
             As `NpzFile.fetch`.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, **{"7.image": [5], "7.label": 1, "8.image": [6], "8.label": 0})
+        >>> groups = fastzip.group(fastzip.load(file.getvalue()), "{sample}.{field}")
+        >>> groups.fetch(["8", "7"], ["label"])
+        {'label': array([0, 1])}
         """
         if isinstance(fields, str):
             raise TypeError(f"a list of fields is wanted; for one: [{fields!r}]")

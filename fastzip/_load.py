@@ -128,7 +128,7 @@ def load(
         not verified, and if the file is cut short while it is mapped, touching what is gone kills
         the process: map only files that nobody truncates. The other two modes have no effect on
         archives, as in NumPy.
-    allow_pickle, fix_imports, encoding, max_header_size
+    allow_pickle, fix_imports, encoding, max_header_size : optional
         As in `numpy.load`.
     threads : int, optional
         Threads for `NpzFile.fetch`.

@@ -53,7 +53,24 @@ class BadNpyError(ValueError):
 
 
 class ArraySpec(NamedTuple):
-    """What an .npy header says of its array."""
+    """What an .npy header says of its array.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        As it is stored, in either byte order.
+    shape : tuple of int
+        The length of each axis; ``()`` for a single number.
+    fortran_order : bool
+        Whether the first axis varies fastest in the file.
+
+    Examples
+    --------
+    >>> import numpy as np, fastzip
+    >>> spec = fastzip.ArraySpec(np.dtype("u1"), (220, 400), False)
+    >>> spec.shape, spec.dtype.itemsize
+    ((220, 400), 1)
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]

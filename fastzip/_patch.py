@@ -85,6 +85,21 @@ def unpatch_numpy() -> None:
 
     Without a patch nothing happens. If somebody else has replaced ``np.load`` in the meantime,
     theirs stays.
+
+    See Also
+    --------
+    patch_numpy
+
+    Examples
+    --------
+    >>> import numpy as np, fastzip
+    >>> before = np.load
+    >>> _ = fastzip.patch_numpy()
+    >>> np.load is before
+    False
+    >>> fastzip.unpatch_numpy()
+    >>> np.load is before
+    True
     """
     if _before:
         before = _before.pop()

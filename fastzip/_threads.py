@@ -79,6 +79,15 @@ def set_num_threads(n: int | None) -> None:
         From 1 to 1024, the caller's own thread among them; None goes back to the default: the
         environment variable ``FASTZIP_NUM_THREADS``, else the CPUs that this process may use.
 
+    Raises
+    ------
+    ValueError
+        If it is no such number.
+
+    Notes
+    -----
+    It holds for all threads of this process, and for children that are forked afterwards.
+
     Examples
     --------
     >>> import fastzip
@@ -100,6 +109,19 @@ def get_num_threads() -> int:
         What `set_num_threads` set, else ``FASTZIP_NUM_THREADS``, else 1 inside a worker of torch's
         DataLoader (the workers are the parallelism there), else the CPUs that this process may use,
         by its affinity mask and its control group's quota.
+
+    Raises
+    ------
+    ValueError
+        If ``FASTZIP_NUM_THREADS`` is no number from 1 to 1024.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> fastzip.set_num_threads(3)
+    >>> fastzip.get_num_threads()
+    3
+    >>> fastzip.set_num_threads(None)
     """
     global _measured
     if _chosen is not None:

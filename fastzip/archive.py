@@ -59,11 +59,11 @@ class ZipFile(zipfile.ZipFile):
         reads, in its own way.
     mode : {'r', 'w', 'x', 'a'}, optional
         All but 'r' are the standard library's own.
-    compression, allowZip64, compresslevel, strict_timestamps
+    compression, allowZip64, compresslevel, strict_timestamps : optional
         For writing; as for `zipfile.ZipFile`.
     metadata_encoding : str, optional
         The encoding of names without the UTF-8 flag; None: code page 437 (APPNOTE D.1).
-    strict, max_members, max_total_size, max_member_size
+    strict, max_members, max_total_size, max_member_size : optional
         As for `fastzip.load`.
     verify : bool, optional
         Compare the CRC-32 of every member that is read. Without it damaged data go unnoticed.
@@ -213,7 +213,24 @@ class ZipFile(zipfile.ZipFile):
         return self._reader.index
 
     def namelist(self) -> list[str]:
-        """The names of all members, in the archive's order."""
+        """The names of all members, in the archive's order.
+
+        Returns
+        -------
+        list of str
+            Decoded now, as `zipfile` decodes them; a new list each time.
+
+        Examples
+        --------
+        >>> import io, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:
+        ...     archive.writestr("a.txt", "one")
+        ...     archive.writestr("b.txt", "two")
+        >>> archive = fastzip.ZipFile(file)
+        >>> archive.namelist()
+        ['a.txt', 'b.txt']
+        """
         if self._reader is None or "filelist" in self.__dict__:
             return super().namelist()
         names = self._reader.index.names()
@@ -224,7 +241,34 @@ class ZipFile(zipfile.ZipFile):
         return names
 
     def getinfo(self, name: str) -> zipfile.ZipInfo:
-        """The `ZipInfo` of the last member of this name; KeyError if there is none."""
+        """The `ZipInfo` of the last member of this name.
+
+        Parameters
+        ----------
+        name : str
+            The member's name, as in `namelist`.
+
+        Returns
+        -------
+        zipfile.ZipInfo
+            The same object each time.
+
+        Raises
+        ------
+        KeyError
+            If there is no such member.
+
+        Examples
+        --------
+        >>> import io, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:
+        ...     archive.writestr("a.txt", "one")
+        ...     archive.writestr("b.txt", "two")
+        >>> archive = fastzip.ZipFile(file)
+        >>> archive.getinfo("b.txt").file_size
+        3
+        """
         position = self._find(name)
         return super().getinfo(name) if position is None else self._info(position)
 
@@ -289,8 +333,14 @@ class ZipFile(zipfile.ZipFile):
         Parameters
         ----------
         name : str or ZipInfo
+            Which member.
         pwd : bytes, optional
             For an encrypted member; None: what `setpassword` set.
+
+        Returns
+        -------
+        bytes
+            All of them.
 
         Raises
         ------
@@ -298,6 +348,19 @@ class ZipFile(zipfile.ZipFile):
             If there is no such member.
         BadZipFile
             If it is damaged.
+        UnsupportedError, PasswordError
+            If its method isn't read, or its password is missing or wrong.
+
+        Examples
+        --------
+        >>> import io, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:
+        ...     archive.writestr("a.txt", "one")
+        ...     archive.writestr("b.txt", "two")
+        >>> archive = fastzip.ZipFile(file)
+        >>> archive.read("b.txt")
+        b'two'
         """
         position = self._locate(name)
         if position is None:
@@ -323,7 +386,9 @@ class ZipFile(zipfile.ZipFile):
         Parameters
         ----------
         name : str or ZipInfo
+            Which member.
         mode : {'r', 'w'}, optional
+            'w' is the standard library's own.
         pwd : bytes, optional
             For an encrypted member; None: what `setpassword` set.
         force_zip64 : bool, optional
@@ -333,6 +398,27 @@ class ZipFile(zipfile.ZipFile):
         -------
         io.BufferedReader
             Not safe to share between threads; any number of them may be open.
+
+        Raises
+        ------
+        KeyError
+            If there is no such member.
+        BadZipFile
+            If its headers are wrong, or when it is read, its data.
+        UnsupportedError, PasswordError
+            If its method isn't read, or its password is missing or wrong.
+
+        Examples
+        --------
+        >>> import io, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:
+        ...     archive.writestr("a.txt", "one")
+        ...     archive.writestr("b.txt", "two")
+        >>> archive = fastzip.ZipFile(file)
+        >>> with archive.open("b.txt") as file:
+        ...     file.read(2), file.tell()
+        (b'tw', 2)
         """
         position = self._position(name) if mode == "r" else None
         if position is None:
@@ -348,6 +434,7 @@ class ZipFile(zipfile.ZipFile):
         Parameters
         ----------
         name : str or ZipInfo
+            Which member.
         out : bytes-like object
             Writable, contiguous, and at least as long as the member; what is behind the member's
             last byte stays as it is.
@@ -428,6 +515,17 @@ class ZipFile(zipfile.ZipFile):
         BadZipFile
             If a member is damaged. The first one in the order of `names` is named; ``.failed``
             lists ``(name, code)`` of all that failed.
+
+        Examples
+        --------
+        >>> import io, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:
+        ...     archive.writestr("a.txt", "one")
+        ...     archive.writestr("b.txt", "two")
+        >>> archive = fastzip.ZipFile(file)
+        >>> [bytes(data) for data in archive.read_many(["b.txt", "a.txt"])]
+        [b'two', b'one']
         """
         members = list(names)
         positions = self._locate_all(members)
@@ -463,6 +561,15 @@ class ZipFile(zipfile.ZipFile):
         ------
         NotImplementedError, RuntimeError
             If a member can't be read for another reason: its method, a password.
+
+        Examples
+        --------
+        >>> import io, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:
+        ...     archive.writestr("a.txt", "one")
+        >>> fastzip.ZipFile(io.BytesIO(file.getvalue().replace(b"one", b"two", 1))).testzip()
+        'a.txt'
         """
         reader = self._reader
         if reader is None or type(self).open is not ZipFile.open:
@@ -505,7 +612,41 @@ class ZipFile(zipfile.ZipFile):
         path: str | os.PathLike[str] | None = None,
         pwd: bytes | None = None,
     ) -> str:
-        """Extract one member; see `extractall`. Returns the path of what was written."""
+        """Extract one member to a file, as `extractall` does.
+
+        Parameters
+        ----------
+        member : str or ZipInfo
+            Which one.
+        path : path, optional
+            The folder; None: the current one.
+        pwd : bytes, optional
+            For an encrypted member; None: what `setpassword` set.
+
+        Returns
+        -------
+        str
+            The path of what was written.
+
+        Raises
+        ------
+        KeyError
+            If there is no such member.
+        BadZipFile
+            If it is damaged; nothing is written then.
+        OSError, ValueError
+            If the file can't be written, or a link leads out of the folder.
+
+        Examples
+        --------
+        >>> import io, os, tempfile, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:
+        ...     archive.writestr("../a.txt", "one")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     os.path.relpath(fastzip.ZipFile(file).extract("../a.txt", folder), folder)
+        'a.txt'
+        """
         return super().extract(member, path, pwd)
 
     def _extract_member(self, member: Any, path: str, pwd: bytes | None) -> str:
@@ -553,8 +694,20 @@ class ZipFile(zipfile.ZipFile):
             If there is no such member.
         BadZipFile
             If a member is damaged; those before it have been extracted.
-        OSError
-            If a file can't be written.
+        OSError, ValueError
+            If a file can't be written, or a link leads out of the folder.
+
+        Examples
+        --------
+        >>> import io, os, tempfile, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:
+        ...     archive.writestr("a.txt", "one")
+        ...     archive.writestr("b.txt", "two")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fastzip.ZipFile(file).extractall(folder)
+        ...     sorted(os.listdir(folder))
+        ['a.txt', 'b.txt']
         """
         reader = self._reader
         own = type(self).open, type(self)._extract_member
@@ -596,7 +749,22 @@ class ZipFile(zipfile.ZipFile):
     # -------------------------------------------------------------------------- the object itself
 
     def close(self) -> None:
-        """Close the archive. What was read stays valid, members that are open can still be read."""
+        """Close the archive.
+
+        What was read stays valid, members that are open can still be read.
+
+        Examples
+        --------
+        >>> import io, fastzip
+        >>> file = io.BytesIO()
+        >>> with fastzip.ZipFile(file, "w") as archive:  # which closes it
+        ...     archive.writestr("a.txt", "one")
+        >>> archive = fastzip.ZipFile(file)
+        >>> member = archive.open("a.txt")
+        >>> archive.close()
+        >>> member.read()
+        b'one'
+        """
         super().close()
         if self._reader is not None:
             self._leases.end(self._reader.close)
@@ -657,7 +825,26 @@ def _combined(theirs: type, ours: type) -> type:
 
 
 class Path(zipfile.Path):
-    """`zipfile.Path`, which opens archives as `ZipFile`."""
+    """`zipfile.Path`, which opens archives as `ZipFile`.
+
+    Parameters
+    ----------
+    root : path, file or zipfile.ZipFile
+        The archive.
+    at : str, optional
+        A place in it; ``""`` is its root.
+
+    Examples
+    --------
+    >>> import io, fastzip
+    >>> file = io.BytesIO()
+    >>> with fastzip.ZipFile(file, "w") as archive:
+    ...     archive.writestr("a/b.txt", "one")
+    >>> (fastzip.Path(file) / "a" / "b.txt").read_text()
+    'one'
+    >>> [path.name for path in fastzip.Path(file).iterdir()]
+    ['a']
+    """
 
     def __init__(self, root: Any, at: str = "") -> None:
         super().__init__(root if isinstance(root, zipfile.ZipFile) else ZipFile(root), at)

@@ -51,27 +51,90 @@ class Located:
 
 
 class BadZipFile(Located, zipfile.BadZipFile):
-    """The archive, or one member of it, is not what it says it is."""
+    """The archive, or one member of it, is not what it says it is.
+
+    A `zipfile.BadZipFile`, with the attributes of `fastzip.errors`.
+
+    Examples
+    --------
+    >>> import io, fastzip
+    >>> try:
+    ...     fastzip.ZipFile(io.BytesIO(bytes(100)))
+    ... except fastzip.BadZipFile as exc:
+    ...     print(exc.code)
+    no_eocd
+    """
 
 
 class CRCError(BadZipFile):
-    """A member's bytes don't have the CRC-32 that the directory states (APPNOTE 4.4.7)."""
+    """A member's bytes don't have the CRC-32 that the directory states (APPNOTE 4.4.7).
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez(file, x=np.arange(100))
+    >>> data = bytearray(file.getvalue())
+    >>> data[500] ^= 1
+    >>> try:
+    ...     fastzip.load(data)["x"]
+    ... except fastzip.CRCError as exc:
+    ...     print(exc.code, exc.member)
+    crc x.npy
+    """
 
 
 class TruncatedError(BadZipFile):
-    """The archive, or a member's compressed data, ends too early."""
+    """The archive, or a member's compressed data, ends too early.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> issubclass(fastzip.TruncatedError, fastzip.BadZipFile)
+    True
+    """
 
 
 class UnsupportedError(Located, NotImplementedError):
-    """The member uses a part of the ZIP format that fastzip doesn't read."""
+    """The member uses a part of the ZIP format that fastzip doesn't read.
+
+    A NotImplementedError, as in `zipfile`.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> issubclass(fastzip.UnsupportedError, NotImplementedError)
+    True
+    """
 
 
 class PasswordError(Located, RuntimeError):
-    """The member is encrypted, and the password is missing or wrong."""
+    """The member is encrypted, and the password is missing or wrong.
+
+    A RuntimeError, as in `zipfile`.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> issubclass(fastzip.PasswordError, RuntimeError)
+    True
+    """
 
 
 class LimitError(Located, ValueError):
-    """The archive, a member or a header is larger than the caller allows."""
+    """The archive, a member or a header is larger than the caller allows.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez_compressed(file, x=np.zeros(1000))
+    >>> try:
+    ...     fastzip.load(file.getvalue(), max_member_size=1000)["x"]
+    ... except fastzip.LimitError as exc:
+    ...     print(exc.code, exc.member)
+    max_member_size x.npy
+    """
 
 
 class _ArrayError(Located, ValueError):

@@ -24,9 +24,10 @@ class Source:
 
     Parameters
     ----------
-    source, *arrays, threads
-        As for `fastzip.torch.ArchiveDataset`: paths, `NpzFile` objects, one of these with keys as a
-        tuple, or lists of these; more of them, or arrays; threads for a batch.
+    source, *arrays : path, NpzFile, (one of these, keys), list of these, or array
+        As for `fastzip.torch.ArchiveDataset`.
+    threads : int, optional
+        For each batch; None for the archive's ``threads``, or else `fastzip.get_num_threads`.
 
     Raises
     ------
@@ -81,6 +82,24 @@ class Source:
         Returns
         -------
         ndarray of shape (len(indices), \\*shape), or a tuple of them
+            One for each of the source and `arrays`, as `fastzip.NpzFile.fetch` makes it.
+
+        Raises
+        ------
+        IndexError
+            If there is no such sample.
+        ValueError, BadZipFile
+            As `fastzip.NpzFile.fetch`.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> from fastzip.grain import Source
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.zeros(2), b=np.ones(2))
+        >>> Source(fastzip.load(file.getvalue())).fetch([1, 0])
+        array([[1., 1.],
+               [0., 0.]])
         """
         batches = tuple(self._samples.fetch(indices))
         return batches if len(batches) > 1 else batches[0]

@@ -55,7 +55,23 @@ _NO_LIMIT: Final = (1 << 64) - 1
 
 
 class Limits(NamedTuple):
-    """What a caller asks of an archive; see `fastzip.load`."""
+    """What a caller asks of an archive; the parameters of `fastzip.load`.
+
+    Parameters
+    ----------
+    strict : bool, optional
+        Refuse archives that other programs may understand differently.
+    max_members : int, optional
+        Refuse archives of more members.
+    max_total_size, max_member_size : int, optional
+        In bytes, uncompressed: of all members, and of each that is read.
+
+    Examples
+    --------
+    >>> from fastzip.index import Limits
+    >>> Limits(max_members=1000).strict
+    False
+    """
 
     strict: bool = False
     max_members: int | None = None
@@ -63,7 +79,24 @@ class Limits(NamedTuple):
     max_member_size: int | None = None
 
     def checked(self) -> Limits:
-        """These, as integers that the core takes; ValueError if they are none."""
+        """These, as numbers that the core takes.
+
+        Returns
+        -------
+        Limits
+            With plain integers.
+
+        Raises
+        ------
+        ValueError
+            If a limit is no integer, or negative.
+
+        Examples
+        --------
+        >>> from fastzip.index import Limits
+        >>> Limits(max_members=2**70).checked().max_members == 2**64 - 1
+        True
+        """
         if self == NO_LIMITS:
             return NO_LIMITS
         out: list[Any] = [bool(self.strict)]
@@ -84,7 +117,7 @@ NO_LIMITS: Final = Limits()
 
 
 class Index:
-    """The members of an archive, by position and by name.
+    """The members of an archive, by position and by name; ``npz.index`` and ``ZipFile.index``.
 
     Parameters
     ----------
@@ -105,7 +138,20 @@ class Index:
     Notes
     -----
     Safe to use from many threads at once. Positions are those of the central directory, which is
-    the order of ``zipfile.ZipFile.namelist()``.
+    the order of ``zipfile.ZipFile.namelist()``. What stands in the file alone (`comment`, `extra`,
+    `infos`, `read`) takes an open archive; everything else outlives it.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+    >>> npz = fastzip.load(file.getvalue())
+    >>> index = npz.index
+    >>> len(index), index.names(), index.find("b.npy")
+    (2, ['a.npy', 'b.npy'], 1)
+    >>> index.rows["size"]
+    array([152, 144], dtype=uint64)
     """
 
     def __init__(self, opened: Opened, limits: Limits = NO_LIMITS) -> None:
@@ -151,49 +197,234 @@ class Index:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the index takes: rows, names, and the table once it is built."""
+        """Bytes of memory that the index takes: rows, names, and the table once it is built."""
         return self.directory.nbytes
 
     def name(self, position: int) -> str:
-        """The name of the member at this position."""
+        """The name of the member at this position.
+
+        Parameters
+        ----------
+        position : int
+            From 0 to ``len(index) - 1``.
+
+        Returns
+        -------
+        str
+            As `zipfile` decodes it.
+
+        Raises
+        ------
+        IndexError
+            If there is no such position.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> index.name(1)
+        'b.npy'
+        """
         return self.directory.names(position, position + 1, False)[0]
 
     def key(self, position: int) -> str:
-        """Its name as NumPy's key: without ``.npy``."""
+        """The name of the member at this position, as NumPy's key.
+
+        Parameters
+        ----------
+        position : int
+            From 0 to ``len(index) - 1``.
+
+        Returns
+        -------
+        str
+            Without ``.npy``.
+
+        Raises
+        ------
+        IndexError
+            If there is no such position.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> index.key(1)
+        'b'
+        """
         return self.directory.names(position, position + 1, True)[0]
 
     def names(self) -> list[str]:
-        """All names, in the archive's order; decoded now."""
+        """The names of all members, decoded now.
+
+        Returns
+        -------
+        list of str
+            In the archive's order.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> index.names()
+        ['a.npy', 'b.npy']
+        """
         return self.directory.names(0, len(self), False)
 
     def keys(self) -> Iterator[str]:
-        """All names as NumPy's keys, decoded piece by piece."""
+        """All names as NumPy's keys, decoded piece by piece.
+
+        Yields
+        ------
+        str
+            Each without ``.npy``, in the archive's order.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> list(index.keys())
+        ['a', 'b']
+        """
         n = len(self)
         for start in range(0, n, _PIECE):
             yield from self.directory.names(start, min(n, start + _PIECE), True)
 
     def find(self, name: str) -> int | None:
-        """The position of the last member of this name, or None."""
+        """The position of the last member of this name.
+
+        The first call builds a table of all names, 6 bytes for each.
+
+        Parameters
+        ----------
+        name : str
+            The whole name, with ``.npy`` if it has that.
+
+        Returns
+        -------
+        int or None
+            None if there is no such member.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> index.find("b.npy"), index.find("b")
+        (1, None)
+        """
         position = self.directory.find(name)
         return None if position < 0 else position
 
     def read(self, offset: int, n: int) -> bytes:
-        """Bytes of the archive as they stand there."""
+        """Bytes of the archive as they stand there.
+
+        Parameters
+        ----------
+        offset : int
+            From the archive's first byte.
+        n : int
+            How many bytes.
+
+        Returns
+        -------
+        bytes
+            So many.
+
+        Raises
+        ------
+        TruncatedError
+            If there are fewer.
+        OSError
+            If reading fails.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> index.read(int(index.rows["header_offset"][1]), 4)
+        b'PK\\x03\\x04'
+        """
         data = self._opened.source.read(offset, n)
         if isinstance(data, int):
             raise errors.error(data, self.where, None, offset, self._opened.changed())
         return data
 
     def extra(self, position: int) -> bytes:
-        """The extra field of the directory's entry (APPNOTE 4.3.12)."""
+        """The extra field of the directory's entry (APPNOTE 4.3.12).
+
+        Parameters
+        ----------
+        position : int
+            From 0 to ``len(index) - 1``.
+
+        Returns
+        -------
+        bytes
+            Read from the file again.
+
+        Raises
+        ------
+        IndexError
+            If there is no such position.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> index.extra(0)
+        b''
+        """
         at = self.directory.record(position)
         entry = self.read(at, self.directory.record(position + 1) - at)
         start = 46 + int.from_bytes(entry[28:30], "little")
         return entry[start : start + int.from_bytes(entry[30:32], "little")]
 
     def infos(self, start: int, stop: int, encoding: str | None = None) -> list[zipfile.ZipInfo]:
-        """`zipfile.ZipInfo` objects of these members, made now; their comments and extra fields are
-        read again."""
+        """`zipfile.ZipInfo` objects of neighbouring members, made now.
+
+        Parameters
+        ----------
+        start, stop : int
+            Positions from `start` up to `stop`, which isn't among them.
+        encoding : str, optional
+            Of names without the UTF-8 flag; None: code page 437 (APPNOTE D.1).
+
+        Returns
+        -------
+        list of zipfile.ZipInfo
+            New objects; their comments and extra fields are read from the file again.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> [info.filename for info in index.infos(0, 2)]
+        ['a.npy', 'b.npy']
+        """
         out: list[zipfile.ZipInfo] = []
         for at in range(start, stop, _PIECE):
             end = min(stop, at + _PIECE)
@@ -228,7 +459,23 @@ class Index:
         return info
 
     def comment(self) -> bytes:
-        """The archive's comment."""
+        """The archive's comment.
+
+        Returns
+        -------
+        bytes
+            Read from the file again; at most 65,535.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> index.comment()
+        b''
+        """
         at = self.directory.record(len(self))
         comment = _infos.comment(self.read(at, min(self._opened.source.size - at, _END_MAX)))
         if comment is None:
@@ -241,7 +488,32 @@ class Index:
         return changed
 
     def error(self, status: int | str, position: int, detail: str = "") -> Exception:
-        """The exception for a status, or a reason code, that reading this member gave."""
+        """The exception for what reading this member gave.
+
+        Parameters
+        ----------
+        status : int or str
+            A native status, a negated errno, or a reason code.
+        position : int
+            The member's.
+        detail : str, optional
+            More for the message.
+
+        Returns
+        -------
+        Exception
+            With its attributes set; it isn't raised here.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3), b=np.arange(2))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> index = npz.index
+        >>> index.error("crc", 1).member
+        'b.npy'
+        """
         offset = self.directory.row(position)[0]
         stale = self._opened.changed()
         return errors.error(status, self.where, self.name(position), offset, stale, detail)

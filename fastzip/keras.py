@@ -26,7 +26,7 @@ class ArchiveDataset(keras.utils.PyDataset):
 
     Parameters
     ----------
-    source, *arrays, threads
+    source, *arrays : path, NpzFile, (one of these, keys), list of these, or array
         As for `fastzip.torch.ArchiveDataset`.
     batch_size : int, optional
         Samples in a batch; the last one may have fewer.
@@ -34,7 +34,9 @@ class ArchiveDataset(keras.utils.PyDataset):
         Another order in each epoch.
     seed : int, optional
         What the orders are made of.
-    **options
+    threads : int, optional
+        For each batch; None for the archive's ``threads``, or else `fastzip.get_num_threads`.
+    **options : optional
         ``workers``, ``use_multiprocessing`` and ``max_queue_size``, as Keras has them.
 
     Raises
@@ -86,6 +88,17 @@ class ArchiveDataset(keras.utils.PyDataset):
         return tuple(self._samples.fetch(self._order[start : start + self._batch_size]))
 
     def on_epoch_end(self) -> None:
-        """Keras calls this after each epoch: make the next one's order."""
+        """Make the next epoch's order; Keras calls this after each epoch.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastzip.keras import ArchiveDataset
+        >>> data = ArchiveDataset(np.arange(8), batch_size=8, seed=1)
+        >>> before = data[0][0].tolist()
+        >>> data.on_epoch_end()
+        >>> before != data[0][0].tolist(), sorted(before)
+        (True, [0, 1, 2, 3, 4, 5, 6, 7])
+        """
         if self._rng is not None:
             self._order = self._rng.permutation(len(self._samples))

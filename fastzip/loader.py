@@ -286,6 +286,19 @@ class Loader:
         ----------
         epoch : int
             From 0 to 2 ** 64 - 1.
+
+        Raises
+        ------
+        ValueError
+            If it is no such number.
+
+        Examples
+        --------
+        >>> import numpy as np, fastzip
+        >>> loader = fastzip.Loader(np.arange(4), batch_size=4, shuffle=True)
+        >>> loader.set_epoch(7)
+        >>> loader.epoch
+        7
         """
         epoch = _whole(epoch, "epoch", 0, _order.SEEDS)
         if epoch != self.epoch:
@@ -302,6 +315,17 @@ class Loader:
         dict
             ``version``; ``length``, ``shuffle`` and ``seed``, which make the order; ``epoch``; and
             ``position``, how many samples of the epoch all ranks together are through with.
+
+        Examples
+        --------
+        >>> import numpy as np, fastzip
+        >>> loader = fastzip.Loader(np.arange(10), batch_size=4)
+        >>> batches = iter(loader)
+        >>> next(batches)
+        array([0, 1, 2, 3])
+        >>> state = loader.state_dict()
+        >>> state["epoch"], state["position"]
+        (0, 4)
         """
         position = self._progress.position
         chosen = {"length": self._length, "shuffle": self.shuffle, "seed": self.seed}
@@ -323,6 +347,16 @@ class Loader:
         ValueError
             If it is no such state, or one of a loader of another length, `shuffle` or `seed`: its
             samples would come in another order. Nothing changes then.
+
+        Examples
+        --------
+        >>> import numpy as np, fastzip
+        >>> loader = fastzip.Loader(np.arange(10), batch_size=4)
+        >>> _ = next(iter(loader))
+        >>> again = fastzip.Loader(np.arange(10), batch_size=3)
+        >>> again.load_state_dict(loader.state_dict())
+        >>> list(again)
+        [array([4, 5, 6]), array([7, 8, 9])]
         """
         ours = self.state_dict()
         missing = [name for name in ours if name not in state]

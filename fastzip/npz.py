@@ -78,7 +78,7 @@ class NpzFile(npyio.NpzFile):
         Threads for `fetch`; None for `get_num_threads`.
     verify : bool, optional
         Compare the CRC-32 of every member that is read. Without it damaged data go unnoticed.
-    strict, max_members, max_total_size, max_member_size
+    strict, max_members, max_total_size, max_member_size : optional
         As for `fastzip.load`.
     mmap_mode : {None, 'r', 'c'}, optional
         As for `fastzip.load`; an attribute as well.
@@ -168,6 +168,7 @@ class NpzFile(npyio.NpzFile):
 
     @property
     def files(self) -> list[str]:  # type: ignore[override]
+        """The names without ``.npy``, in the archive's order; made once, when asked for."""
         names = self._files
         if names is None:
             names = self._files = list(self._reader.index.keys())
@@ -175,6 +176,7 @@ class NpzFile(npyio.NpzFile):
 
     @property
     def zip(self) -> zipfile.ZipFile | None:  # type: ignore[override]
+        """The same archive as the standard library sees it; None when this one is closed."""
         if self._closed:
             return None
         if self._zip is None:
@@ -185,11 +187,12 @@ class NpzFile(npyio.NpzFile):
 
     @property
     def index(self) -> Index:
-        """The archive's directory: rows, names, lookup; see `fastzip.index.Index`."""
+        """The archive's directory: rows, names, lookup; a `fastzip.index.Index`."""
         return self._reader.index
 
     @property
     def fid(self) -> Any:  # type: ignore[override]
+        """The archive's file, with a position of its own; None if it was opened from memory."""
         if self._own is None and self._opened is not None and self._opened.by_path:
             if self._fid is None and not self._closed:
                 self._fid = io.BufferedReader(SourceFile(self._opened))
@@ -209,7 +212,22 @@ class NpzFile(npyio.NpzFile):
         return self._opened
 
     def close(self) -> None:
-        """Close the archive. Arrays that were read stay valid; reads under way finish first."""
+        """Close the archive.
+
+        Arrays that were read stay valid; reads under way in other threads finish first, and later
+        ones raise ValueError.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> file = io.BytesIO()
+        >>> np.savez(file, x=np.arange(3))
+        >>> npz = fastzip.load(file.getvalue())
+        >>> x = npz["x"]
+        >>> npz.close()
+        >>> x
+        array([0, 1, 2])
+        """
         if self._zip is not None:
             theirs, self._zip = self._zip, None
             if theirs.fp is not None:
@@ -410,6 +428,7 @@ class NpzFile(npyio.NpzFile):
         Returns
         -------
         ndarray of int64, shape (len(keys),)
+            In numbers of elements along axis 0.
 
         Raises
         ------
@@ -471,7 +490,7 @@ class NpzFile(npyio.NpzFile):
 
         See Also
         --------
-        lengths : how long members are, and so how large `out` must be.
+        lengths : How long members are, and so how large `out` must be.
 
         Examples
         --------
@@ -544,7 +563,7 @@ class NpzFile(npyio.NpzFile):
 
         See Also
         --------
-        lengths : how long members are, for batches of members of about one length.
+        lengths : How long members are, for batches of members of about one length.
 
         Examples
         --------

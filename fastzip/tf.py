@@ -36,7 +36,7 @@ def dataset(
 
     Parameters
     ----------
-    source, *arrays, threads
+    source, *arrays : path, NpzFile, (one of these, keys), list of these, or array
         As for `fastzip.torch.ArchiveDataset`.
     batch_size : int
         Samples in a batch.
@@ -46,6 +46,8 @@ def dataset(
         Makes that order repeatable.
     drop_remainder : bool, optional
         Leave out the last batch if it is smaller.
+    threads : int, optional
+        For each batch; None for the archive's ``threads``, or else `fastzip.get_num_threads`.
 
     Returns
     -------

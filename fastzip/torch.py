@@ -28,10 +28,21 @@ __all__ = ["ArchiveDataset", "Batch", "collate"]
 class Batch(tuple[Any, ...]):
     """What `ArchiveDataset.__getitems__` returns: the samples of a batch.
 
+    Parameters
+    ----------
+    iterable : iterable, optional
+        The samples.
+
     Attributes
     ----------
     stacked : Tensor, list or dict of them, or None
         What the samples are views of; None if each has memory of its own.
+
+    Examples
+    --------
+    >>> from fastzip.torch import Batch
+    >>> len(Batch([1, 2])), Batch([1, 2]).stacked
+    (2, None)
     """
 
     stacked: Any = None
@@ -164,6 +175,24 @@ class ArchiveDataset(Dataset[Any]):
         -------
         Batch
             The samples, in this order.
+
+        Raises
+        ------
+        IndexError
+            If there is no such sample.
+        TypeError, ValueError, BadZipFile
+            As the class says.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> from fastzip.torch import ArchiveDataset
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.zeros(2), b=np.ones(2))
+        >>> data = ArchiveDataset(fastzip.load(file.getvalue()))
+        >>> data.__getitems__([1, 0]).stacked
+        tensor([[1., 1.],
+                [0., 0.]], dtype=torch.float64)
         """
         resolved = self._samples.resolve(indices)
         try:
@@ -186,16 +215,43 @@ class ArchiveDataset(Dataset[Any]):
         -------
         dict
             The number of samples, and a number made of the archives' directories.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> from fastzip.torch import ArchiveDataset
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.zeros(2), b=np.ones(2))
+        >>> data = ArchiveDataset(fastzip.load(file.getvalue()))
+        >>> data.state_dict()["samples"]
+        2
         """
         return {"samples": len(self), "content": self._samples.describe()[1]}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Check that a state is of this dataset: there is nothing else to resume.
 
+        Parameters
+        ----------
+        state : mapping
+            What `state_dict` gave.
+
         Raises
         ------
         ValueError
             If it is of another one, whose order of samples would make no sense here.
+
+        Examples
+        --------
+        >>> import io, numpy as np, fastzip
+        >>> from fastzip.torch import ArchiveDataset
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.zeros(2), b=np.ones(2))
+        >>> data = ArchiveDataset(fastzip.load(file.getvalue()))
+        >>> data.load_state_dict(data.state_dict())
+        >>> ArchiveDataset(np.zeros(3)).load_state_dict(data.state_dict())  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: the state is that of another dataset: ...
         """
         if dict(state) != self.state_dict():
             raise ValueError(

@@ -28,9 +28,9 @@ class Groups:
     npz : NpzFile
         The archive.
     samples : list of str
-        What `{sample}` stands for, in the archive's order: that of each sample's first member.
+        What ``{sample}`` stands for, in the archive's order: that of each sample's first member.
     fields : list of str
-        What `{field}` stands for, as they were asked for, or in the archive's order.
+        What ``{field}`` stands for, as they were asked for, or in the archive's order.
     positions : ndarray of int64, shape (len(samples), len(fields))
         Where the members are; read-only.
     others : ndarray of int64
@@ -218,7 +218,7 @@ class Groups:
             As for `rows`.
         fields : sequence of str, optional
             Which of them; all by default. Where members of a field differ in length, leave it out,
-            and give its `keys` to `NpzFile.fetch_padded` or `fetch_ragged`.
+            and give its `keys` to `NpzFile.fetch_padded` or `NpzFile.fetch_ragged`.
         threads : int, optional
             As for `NpzFile.fetch`.
 
@@ -315,7 +315,8 @@ def group(
     Returns
     -------
     Groups
-        `samples`, `fields`, their `positions`, and `fetch`, which makes a dictionary of batches.
+        `samples`, `fields`, their `positions`, and `Groups.fetch`, which makes a dictionary of
+        batches.
 
     Raises
     ------
@@ -325,8 +326,8 @@ def group(
 
     Notes
     -----
-    Names that don't match belong to no sample, and are listed in `Groups.others`. It takes about a
-    second for a million names.
+    Names that don't match belong to no sample, and are listed in ``Groups.others``. It takes about
+    a second for a million names.
 
     Examples
     --------

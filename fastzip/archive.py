@@ -335,7 +335,7 @@ class ZipFile(zipfile.ZipFile):
         name : str or ZipInfo
             Which member.
         pwd : bytes, optional
-            For an encrypted member; None: what `setpassword` set.
+            For an encrypted member; None: what ``setpassword`` set.
 
         Returns
         -------
@@ -390,7 +390,7 @@ class ZipFile(zipfile.ZipFile):
         mode : {'r', 'w'}, optional
             'w' is the standard library's own.
         pwd : bytes, optional
-            For an encrypted member; None: what `setpassword` set.
+            For an encrypted member; None: what ``setpassword`` set.
         force_zip64 : bool, optional
             For writing.
 
@@ -439,7 +439,7 @@ class ZipFile(zipfile.ZipFile):
             Writable, contiguous, and at least as long as the member; what is behind the member's
             last byte stays as it is.
         pwd : bytes, optional
-            For an encrypted member; None: what `setpassword` set.
+            For an encrypted member; None: what ``setpassword`` set.
 
         Returns
         -------
@@ -501,7 +501,7 @@ class ZipFile(zipfile.ZipFile):
         threads : int, optional
             How many threads; None for the archive's ``threads``, or else `get_num_threads`.
         pwd : bytes, optional
-            For encrypted members; None: what `setpassword` set.
+            For encrypted members; None: what ``setpassword`` set.
 
         Returns
         -------
@@ -621,7 +621,7 @@ class ZipFile(zipfile.ZipFile):
         path : path, optional
             The folder; None: the current one.
         pwd : bytes, optional
-            For an encrypted member; None: what `setpassword` set.
+            For an encrypted member; None: what ``setpassword`` set.
 
         Returns
         -------
@@ -682,7 +682,7 @@ class ZipFile(zipfile.ZipFile):
         members : iterable of str or ZipInfo, optional
             None: all of them.
         pwd : bytes, optional
-            For encrypted members; None: what `setpassword` set.
+            For encrypted members; None: what ``setpassword`` set.
         progress : bool, optional
             Show a bar on standard error; needs tqdm.
         threads : int, optional

@@ -1,4 +1,4 @@
-"""Archives as a `tf.data.Dataset`.
+"""Archives as a ``tf.data.Dataset``.
 
 >>> from fastzip.tf import dataset                              # doctest: +SKIP
 >>> train = dataset("images.npz", labels, batch_size=64, shuffle=True)  # doctest: +SKIP

@@ -4,17 +4,19 @@ import importlib.util
 import inspect
 import json
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
 import tomllib
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _cmd_completion, _cmd_info, _methods, cli, errors
+from fastzip import _cmd_completion, _cmd_info, _methods, cli, errors, grain, index
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "security.md").read_text()
@@ -66,20 +68,36 @@ def test_example(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "0.0\nmax_member_size large.npy\n"
 
 
-# ---- docs/ragged.md --------------------------------------------------------------------------
+# ---- pages whose examples run from top to bottom ---------------------------------------------
+
+IN_TURN = ["batches", "compare", "drop-in", "formats", "ragged", "start", "threads"]
 
 
-def test_ragged_examples(tmp_path, monkeypatch, capsys):
-    """They run one after another, and print what stands there."""
-    text = (ROOT / "docs" / "ragged.md").read_text()
-    examples = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    (printed,) = re.findall(r"^prints\n\n```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("page", IN_TURN)
+def test_examples_in_turn(page, tmp_path, monkeypatch, capsys):
+    """They share their names, and print what stands behind them."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    blocks = re.findall(
+        r"^(```python|(?:They )?[Pp]rints?\n\n```)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+    )
+    assert blocks
+    assert "\n>>>" not in text
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for example in examples:
-        exec(compile(example, "docs/ragged.md", "exec"), names)
-    assert capsys.readouterr().out == printed
-    assert len(examples) == 4
+    for kind, block in blocks:
+        if kind == "```python":
+            exec(compile(block, f"docs/{page}.md", "exec"), names)
+        else:
+            assert capsys.readouterr().out == block
+
+
+def test_every_example_is_run():
+    run = {*IN_TURN, *GUIDES, "loader", "security"}
+    assert {page.stem for page in PAGES if "```python" in page.read_text()} == run
+    for page in [*PAGES, ROOT / "README.md"]:  # all of them are called Python
+        assert not re.search(r"^ *```(?!python)\w*\n\s*(import|from) ", page.read_text(), re.M), (
+            page
+        )
 
 
 # ---- docs/drop-in.md -------------------------------------------------------------------------
@@ -110,29 +128,56 @@ def test_reason_codes_and_parameters():
                 assert f"`{name}`" in CONTRACTS, name
 
 
-# ---- docs/loader.md, and README.md of it ------------------------------------------------------
+# ---- docs/loader.md --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["docs/loader.md", "README.md"])
-def test_loader_examples(tmp_path, monkeypatch, name):
-    examples = re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.M | re.S)
-    examples = [code for code in examples if name != "README.md" or "fastzip.Loader(" in code]
-    assert examples
+def test_loader_examples(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "loader.md").read_text()
     arrays = {f"{kind}/{i}": np.full((2, 3), i) for i in range(100) for kind in ("img", "seg")}
     np.savez_compressed(tmp_path / "training.npz", **arrays)
     np.save(tmp_path / "labels.npy", np.arange(200))
     monkeypatch.chdir(tmp_path)
     space = {}
-    for code in examples:
-        exec(compile(code, name, "exec"), space)
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        exec(compile(code, "docs/loader.md", "exec"), space)
     x, y = space["x"], space["y"]
     assert np.array_equal(x[:, 0, 0], y // 2)
-    assert space.get("skipped", []) == []
-    if name != "README.md":
-        position = json.loads(space["state"])["position"]
-        assert position == 64
-        first, _ = next(iter(space["pairs"]))
-        assert first[:, 0, 0].tolist() == [0, 1]
+    assert space["skipped"] == []
+    assert json.loads(space["state"])["position"] == 64
+    first, _ = next(iter(space["pairs"]))
+    assert first[:, 0, 0].tolist() == [0, 1]
+
+
+# ---- README.md -------------------------------------------------------------------------------
+
+
+def test_readme_examples(tmp_path, monkeypatch, capsys):
+    """On archives such as it speaks of, but small ones."""
+    text = (ROOT / "README.md").read_text()
+    images = {f"ix-{i:06d}": np.full((3, 4), i % 251, np.uint8) for i in range(130)}
+    texts = {f"text-{i}": np.arange(i * i, dtype=np.uint16) for i in range(70)}
+    pairs = {f"{i:04}.{field}": np.full(2, i) for i in range(70) for field in ("image", "label")}
+    np.savez_compressed(tmp_path / "training.npz", **images)
+    np.savez_compressed(tmp_path / "upload.npz", **images)
+    np.savez_compressed(tmp_path / "texts.npz", **texts)
+    np.savez_compressed(tmp_path / "pairs.npz", **pairs)
+    np.save(tmp_path / "labels.npy", np.arange(130) % 251)
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as archive:
+        archive.writestr("a/0001.txt", "one")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    space = {}
+    blocks = re.findall(r"^( *)```python\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL)
+    for _, code in blocks:
+        exec(compile(textwrap.dedent(code), "README.md", "exec"), space)
+    assert len(blocks) >= 7
+    assert len(capsys.readouterr().out.splitlines()) == 2  # the first one's
+    assert space["image"][0, 0] == 123
+    assert np.array_equal(space["x"][:, 0, 0], space["y"])
+    assert space["values"].tolist() == [0, *range(49)]
+    assert space["batch"].keys() == {"image", "label"}
+    assert (tmp_path / "texts/a/0001.txt").read_bytes() == space["text"] == b"one"
+    assert len(space["npz"]) == 130
 
 
 # ---- docs/command-line.md --------------------------------------------------------------------
@@ -167,14 +212,6 @@ def test_statuses_and_advice():
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
-@pytest.mark.parametrize("page", ["formats", "threads"])
-def test_examples_of_pages(page, tmp_path, monkeypatch):
-    text = (ROOT / "docs" / f"{page}.md").read_text()
-    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(example, page, "exec"), {})
-
-
 def anchors(text):
     """What a heading can be linked by."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
@@ -203,6 +240,38 @@ def test_codes_and_commands_of_pages():
         assert set(re.findall(r"`fastzip (\w+)", text)) - {"COMMAND"} <= verbs, page
         if page.stem in ("formats", "threads", "performance"):
             assert set(re.findall(r"\(`([a-z_0-9]+)`\)", text)) - {"mmap_mode"} <= set(CODES), page
+
+
+def test_index_leads_to_all_pages():
+    text = (ROOT / "docs" / "index.md").read_text()
+    linked = re.findall(r"^- \[[^]]+\]\(([\w-]+)\.md\)", text, re.MULTILINE)
+    assert sorted([*linked, "index"]) == [page.stem for page in PAGES]
+
+
+def test_api_names_everything_public():
+    text = (ROOT / "docs" / "api.md").read_text()
+    for name in fastzip.__all__:
+        assert re.search(rf"(\bfastzip\.|`){name}\b", text), name
+    for module in (index, errors, grain):
+        for name in module.__all__:
+            assert re.search(rf"\b{module.__name__}\.{name}\b|\bfastzip\.{name}\b", text), name
+    for file in ("keras", "tf", "torch"):
+        source = (Path(fastzip.__file__).parent / f"{file}.py").read_text()
+        names = re.search(r"^__all__ = \[(.*)\]$", source, re.MULTILINE)[1]
+        for name in re.findall(r"\w+", names):
+            assert f"fastzip.{file}.{name}" in text, name
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: path.stem)
+def test_commands_are_understood(page):
+    """Lines of shell that call fastzip, each with its options."""
+    parser = cli.make_parser()
+    for block in re.findall(r"^ *```\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in re.findall(r"^ *(fastzip \w.*)", block, re.MULTILINE):
+            for command in re.split(r" && | > | \| ", line.partition(" #")[0]):
+                name, *words = shlex.split(command)
+                if name == "fastzip":
+                    assert parser.parse_args(words).run, line  # bad usage exits
 
 
 # ---- pages for frameworks --------------------------------------------------------------------

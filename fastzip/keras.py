@@ -44,6 +44,11 @@ class ArchiveDataset(keras.utils.PyDataset):
     ValueError
         If one of `arrays` has another length than `source`.
 
+    Notes
+    -----
+    Picklable, and safe in the threads and processes that Keras reads it from: a batch depends on
+    its number and the epoch's order alone.
+
     Examples
     --------
     >>> import io, numpy as np, fastzip

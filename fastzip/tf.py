@@ -61,6 +61,10 @@ def dataset(
         wrong with a member surfaces as ``tf.errors.UnknownError`` or ``InvalidArgumentError`` that
         names it, where TensorFlow reads it.
 
+    Notes
+    -----
+    Threads of TensorFlow's read the batches, two at a time, from archives that all of them share.
+
     Examples
     --------
     >>> import io, numpy as np, fastzip

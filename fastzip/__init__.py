@@ -3,9 +3,13 @@
 The archive's directory is parsed once into flat arrays, members are inflated where they will be
 used, and the unit of work is a batch.
 
->>> import fastzip
->>> npz = fastzip.load("training.npz")        # doctest: +SKIP
->>> batch = npz.fetch(["ix-000007", "ix-000001"])  # doctest: +SKIP
+>>> import io, numpy as np, fastzip
+>>> file = io.BytesIO()
+>>> np.savez_compressed(file, **{f"ix-{i}": np.full(2, i) for i in range(4)})
+>>> npz = fastzip.load(file.getvalue())  # or a path
+>>> npz.fetch(["ix-3", "ix-1"])
+array([[3, 3],
+       [1, 1]])
 """
 
 import sys as _sys

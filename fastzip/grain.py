@@ -1,10 +1,9 @@
 """Archives as a random-access data source for Grain, and so for JAX.
 
->>> import grain                                                 # doctest: +SKIP
->>> from fastzip.grain import Source                             # doctest: +SKIP
->>> source = Source("images.npz", labels)                        # doctest: +SKIP
->>> data = grain.MapDataset.range(len(source)).shuffle(seed=0)   # doctest: +SKIP
->>> data = data.batch(64).map(source.fetch)                      # doctest: +SKIP
+In Grain, shuffle and batch the indices, then map them to batches::
+
+    source = Source("images.npz", labels)
+    data = grain.MapDataset.range(len(source)).shuffle(seed=0).batch(64).map(source.fetch)
 """
 
 from __future__ import annotations

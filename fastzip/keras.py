@@ -1,7 +1,8 @@
 """Archives as a `keras.utils.PyDataset`, with any of Keras's backends.
 
->>> from fastzip.keras import ArchiveDataset                    # doctest: +SKIP
->>> model.fit(ArchiveDataset("images.npz", labels, batch_size=64))  # doctest: +SKIP
+What `ArchiveDataset` makes is what ``model.fit`` takes::
+
+    model.fit(ArchiveDataset("images.npz", labels, batch_size=64), epochs=3)
 """
 
 from __future__ import annotations

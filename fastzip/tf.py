@@ -1,8 +1,8 @@
 """Archives as a ``tf.data.Dataset``.
 
->>> from fastzip.tf import dataset                              # doctest: +SKIP
->>> train = dataset("images.npz", labels, batch_size=64, shuffle=True)  # doctest: +SKIP
->>> model.fit(train, epochs=3)                                  # doctest: +SKIP
+What `dataset` makes is what ``model.fit`` takes::
+
+    model.fit(dataset("images.npz", labels, batch_size=64, shuffle=True), epochs=3)
 """
 
 from __future__ import annotations

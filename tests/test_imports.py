@@ -175,6 +175,7 @@ def test_examples_in_docstrings(name):
     module = importlib.import_module("fastzip" if name == "__init__" else f"fastzip.{name}")
     results = doctest.testmod(module)
     assert results.failed == 0
+    assert "doctest: +SKIP" not in (PACKAGE / f"{name}.py").read_text()
 
 
 def test_public_docstrings_have_examples():

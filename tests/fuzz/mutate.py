@@ -4,13 +4,17 @@ to lie. Blind mutations seldom get past the first of them."""
 
 from __future__ import annotations
 
+import io
+import math
 import random
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from parts import builder, policy
 
 Blind = Callable[[bytes, int], bytes]
@@ -273,3 +277,46 @@ def npy(data: bytes, most: int, seed: int, blind: Blind) -> bytes:
     text += b" " * rng.choice((0, 0, -(len(text) + 1) % 64, 1)) + b"\n"
     length = len(text).to_bytes(2 if version == 1 else 4, "little")
     return (data[:6] + bytes((version, data[7])) + length + text + payload)[:most]
+
+
+def other_length(data: bytes, rng: random.Random) -> bytes:
+    """An array like the one in this .npy file, of another length or, seldom, another in some other
+    way."""
+    try:
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        trail = array.shape[1:]
+        unit = max(math.prod(trail) * array.dtype.itemsize, 1)
+        most = max((MOST << 10) // unit, 1)
+        n = min(
+            rng.choice((0, 1, 9, 10, 99, 100, rng.randrange(3000), rng.randrange(60_000))), most
+        )
+        array = np.resize(array, (n, *trail))
+        array = array.astype(array.dtype.newbyteorder()) if rng.random() < 0.1 else array
+        array = np.asfortranarray(array) if rng.random() < 0.1 else array
+        file = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            np.lib.format.write_array(file, array, rng.choice((None, None, None, (2, 0), (3, 0))))
+    except (ValueError, TypeError, EOFError, MemoryError):
+        return data
+    made = file.getvalue()
+    return made + b"\0" * rng.choice((0, 0, 0, 0, 1)) if rng.random() < 0.9 else made[:-1]
+
+
+def unequal(data: bytes, most: int, seed: int, blind: Blind) -> bytes:
+    """A mutated archive of arrays: mostly they stay arrays, of other lengths."""
+    rng = random.Random(seed)
+    parts = dissect(data) if rng.random() < 0.7 else None
+    if parts is None or not parts.members:
+        return archive(data, most, seed, blind)
+    try:
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            member = rng.choice(parts.members)
+            member.method = rng.choice((8, 8, 8, 0))
+            honest(member, other_length(content(member) or b"", rng), rng)
+        if rng.random() < 0.2:
+            change_member(parts, rng, blind)
+        out: bytes = parts.build()
+    except struct.error:
+        return blind(data, most)
+    return out if len(out) <= most else blind(data, most)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("directory", "members", "npy", "differential")
+TARGETS = ("directory", "members", "npy", "unequal", "differential")
 BUILT_FROM = ("src", "fastzip", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 FLAGS = "-O1 -g -fno-omit-frame-pointer -U_FORTIFY_SOURCE -fsanitize=address,fuzzer-no-link"
 FUZZER = ["-max_len=16384", "-timeout=60", "-rss_limit_mb=3072", "-print_final_stats=1"]

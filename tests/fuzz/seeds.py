@@ -102,9 +102,47 @@ def arrays() -> dict[str, bytes]:
     return out
 
 
+def unequal() -> dict[str, bytes]:
+    """Archives of arrays that differ in the length of axis 0, and of some that don't belong."""
+    rng = np.random.default_rng(7)
+
+    def sparse(n: int, trail: tuple[int, ...] = (), dtype: str = "<f4") -> Any:
+        return builder.sparse((n, *trail), n + 1, dtype)
+
+    def archive(arrays: list[Any], stored: int = 99) -> bytes:
+        contents = [a if isinstance(a, bytes) else builder.npy(a) for a in arrays]
+        members = [
+            Member(b"k%02d.npy" % i, c, 8 if i % stored else 0) for i, c in enumerate(contents)
+        ]
+        return Archive(members).build()
+
+    small, large = [0, 1, 9, 10, 3, 120, 99, 0, 7], [3000, 0, 2500, 4000, 1, 2, 3100, 5000]
+    zeros = [np.zeros(n, "u1") for n in (9000, 30_000, 128, 65_000, 12_000)]
+    text, raw = builder.header_text, builder.raw_npy
+    second = io.BytesIO()
+    np.lib.format.write_array(second, sparse(5), version=(2, 0))
+    odd = [sparse(4), second.getvalue(), np.float32(3), raw(text("<f4", (2,)), bytes(9))]
+    return {
+        "small": archive([sparse(n) for n in small]),
+        "half-stored": archive([sparse(n) for n in small], 2),
+        "large": archive([sparse(n) for n in large[:5]]),
+        "zeros": archive(zeros),
+        "zeros-stored": archive(zeros[:1] + zeros[2:3] * 4, 3),
+        "rows": archive([sparse(n, (2, 3), "<i2") for n in (1, 300, 0, 77, 9)]),
+        "narrow": archive([rng.integers(0, 2, n, bool) for n in small]),
+        "swapped": archive([sparse(n, (), ">f8") for n in small[:5]] + [sparse(3, (), "<f8")]),
+        "fortran": archive([np.asfortranarray(sparse(n, (3,))) for n in (2, 5, 9)]),
+        "unlike": archive([sparse(4), sparse(4, (2,)), sparse(4, (), "<i4")]),
+        "no-bytes": archive([np.zeros((n, 0), "<f4") for n in (3, 0, 99)]),
+        "odd": archive([sparse(3), *odd]),
+    }
+
+
 def write(folder: Path) -> None:
     """One folder for each target."""
-    kinds = {"npy": arrays()} | dict.fromkeys(("directory", "members", "differential"), archives())
+    kinds = {"npy": arrays(), "unequal": unequal()} | dict.fromkeys(
+        ("directory", "members", "differential"), archives()
+    )
     for target, files in kinds.items():
         (folder / target).mkdir(parents=True, exist_ok=True)
         for name, data in files.items():

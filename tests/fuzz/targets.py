@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import io
 import os
+import random
 import sys
 import traceback
 import warnings
@@ -27,6 +28,7 @@ with atheris.instrument_imports(include=["fastzip"]):
     from fastzip._member import OTHER_HEADER
     from fastzip.index import ROW, Limits
 
+import lengths
 import mutate
 from guard import Guarded
 from parts import policy, verdicts
@@ -295,6 +297,45 @@ def differential(data: bytes) -> None:
                 assert others[member.offset] == content
 
 
+def unequal(data: bytes) -> None:
+    """Members of different lengths: ragged and padded batches hold what the members hold one by
+    one, and what zipfile and NumPy read."""
+    salt = zlib.crc32(data)
+    try:
+        npz = fastzip.load(memoryview(inputs.hold(data, salt & 16 == 0)).cast("B"))
+    except REFUSALS:
+        return
+    if not isinstance(npz, fastzip.NpzFile):
+        return
+    rows, rng = rows_of(npz._reader.directory), random.Random(salt)
+    some = [i for i, row in enumerate(rows[:MEMBERS]) if usable(row)]
+    if some:
+        keys = rng.choices(some, k=rng.randrange(1, lengths.MOST_JOBS))
+        _core.use_engine(False)
+        _core.use_lanes(0)
+        alone = {i: read(npz._reader.source, npz._reader.directory, i) for i in set(keys)}
+        others = by_zipfile(data)
+        for i, content in alone.items():
+            other = others.get(int(rows[i]["header_offset"]))
+            assert other is None or not isinstance(content, bytes) or content == other
+            array = lengths.parsed(content, False) if isinstance(content, bytes) else None
+            if array is not None and other is not None:
+                with contextlib.suppress(*REFUSALS, EOFError):
+                    theirs = np.lib.format.read_array(io.BytesIO(other), allow_pickle=False)
+                    assert told(theirs)[:2] == told(array)[:2], (theirs, array)
+                    assert theirs.tobytes() == array.tobytes(), (theirs, array)
+        _core.use_engine(bool(salt & 32))
+        _core.use_lanes((0, 1, 4, 4)[salt >> 6 & 3], (None, "portable")[salt >> 8 & 1])
+        lengths.compare(npz, keys, [alone[i] for i in keys], salt, outputs)
+        _core.use_lanes(4)
+    npz.close()
+
+
+def usable(row: Any) -> bool:
+    """A member that the core decodes, and of a size that is worth it."""
+    return bool(row["size"] <= SIZE and row["method"] in (0, 8) and not row["flags"] & 1)
+
+
 def by_zipfile(data: bytes) -> dict[int, bytes]:
     """What the standard library reads, by the offset of the local header."""
     found = {}
@@ -307,7 +348,7 @@ def by_zipfile(data: bytes) -> dict[int, bytes]:
     return found
 
 
-TARGETS = {f.__name__: f for f in (directory, members, npy, differential)}
+TARGETS = {f.__name__: f for f in (directory, members, npy, unequal, differential)}
 
 
 def main() -> None:
@@ -316,7 +357,7 @@ def main() -> None:
     target = TARGETS[sys.argv.pop(1)]
     inputs.prove()
     outputs.prove()
-    change = mutate.npy if target is npy else mutate.archive
+    change = {npy: mutate.npy, unequal: mutate.unequal}.get(target, mutate.archive)
     for name, function in inspect.getmembers(policy, inspect.isfunction):
         setattr(policy, name, atheris.instrument_func(function))
 

@@ -20,7 +20,7 @@ if os.environ.get("FASTZIP_ZLIB_NG") == "system":  # link libz-ng instead of bin
     flags += subprocess.check_output(["pkg-config", "--cflags", "zlib-ng"], text=True).split()
     links += subprocess.check_output(["pkg-config", "--libs", "zlib-ng"], text=True).split()
 
-# inflate_exact.c and inflate_tables.c are compiled with each level of CPU.
+# inflate_exact.c, inflate_pairs.c and inflate_tables.c are compiled with each level of CPU.
 LANES = ["src/inflate_batch.c", "src/inflate_avx2.c", "src/inflate_portable.c"]
 core = Extension(
     "fastzip._core",

@@ -201,7 +201,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--level", choices=["avx2", "portable"])
+    parser.add_argument("--level", choices=["avx512", "avx2", "portable"])
     parser.add_argument("--classes", default="*", metavar="PATTERN")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=41)

@@ -33,7 +33,7 @@ _LIBDEFLATE = (
     "libdeflate_deflate_decompress_ex",
     "libdeflate_crc32",
 )
-_LEVELS = ("avx2", "portable")
+_LEVELS = ("avx512", "avx2", "portable")
 _BATCH_FROM = 4  # members: with fewer, the batch kernel's lanes have too little to do
 
 
@@ -155,7 +155,7 @@ def _use_batch(forced: str | None) -> EngineInfo:
     """Set the batch kernel to work where it is faster than one stream after the other."""
     asked = os.environ.get("FASTZIP_CPU") or None
     if asked not in (None, *_LEVELS):
-        raise ImportError(f"FASTZIP_CPU is {asked!r}; it may be {' or '.join(_LEVELS)}")
+        raise ImportError(f"FASTZIP_CPU is {asked!r}; it may be avx512, avx2 or portable")
     level = _core.use_lanes(0, asked)
     if level is None:
         raise ImportError(f"FASTZIP_CPU is {asked}, but this CPU lacks that")

@@ -2,15 +2,16 @@
 #include "inflate_lane.h"
 
 static void (*run)(fz_inflate_state *) = fz_inflate_portable;
+static int avx512;
 
 int fz_inflate_supports(const char *level) {
     if (strcmp(level, "portable") == 0) return 1;
 #if defined __x86_64__
-    if (strcmp(level, "avx2") == 0) {
-        __builtin_cpu_init();
-        return __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")
-            && __builtin_cpu_supports("avx2");
-    }
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2")
+        || !__builtin_cpu_supports("avx2")) return 0;
+    if (strcmp(level, "avx2") == 0) return 1;
+    if (strcmp(level, "avx512") == 0) return __builtin_cpu_supports("avx512f") != 0;
 #endif
     return 0;
 }
@@ -18,9 +19,9 @@ int fz_inflate_supports(const char *level) {
 const char *fz_inflate_use(const char *level) {
     if (!level) level = fz_inflate_supports("avx2") ? "avx2" : "portable";
     if (!fz_inflate_supports(level)) return NULL;
-    int avx2 = strcmp(level, "avx2") == 0;
-    run = avx2 ? fz_inflate_avx2 : fz_inflate_portable;
-    return avx2 ? "avx2" : "portable";
+    avx512 = strcmp(level, "avx512") == 0;
+    run = strcmp(level, "portable") == 0 ? fz_inflate_portable : fz_inflate_avx2;
+    return avx512 ? "avx512" : run == fz_inflate_avx2 ? "avx2" : "portable";
 }
 
 size_t fz_inflate_state_size(void) { return sizeof(fz_inflate_state); }
@@ -31,6 +32,7 @@ void fz_inflate_force(fz_inflate_state *state, int loop) {
 
 void fz_inflate_run(fz_inflate_state *state, const fz_inflate_feed *feed) {
     state->feed = feed;
+    state->avx512 = avx512;
     run(state);
     state->feed = NULL;
 }

@@ -95,6 +95,7 @@ struct fz_inflate_state {
     code_lengths lengths;
     uint32_t precode[128];
     int forced;                            /* a loop plus 1, for tests */
+    int avx512;                            /* is that the level? Its loops are AVX2's */
     unsigned blocks;                       /* since the stop flag was looked at */
     const fz_inflate_feed *feed;
 };

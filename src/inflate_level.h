@@ -4,6 +4,7 @@
 #include "inflate_lane.h"
 
 #include "inflate_exact.c"
+#include "inflate_pairs.c"
 #include "inflate_steps.h"
 #include "inflate_tables.c"
 

@@ -303,32 +303,6 @@ static int build_distances(lane *l, const code_lengths *c, const uint32_t *from,
     return build_subtables(l, c, from, count, dist_makers, table, DIST_CAP, DIST_BITS, longest, code, minus);
 }
 
-/* Entries for two literals where both codes fit into the lookup. It takes 6,000 cycles and gains 12 to 27 %
- * on images, so it is for members with PAIRS_FROM bytes to come and a third of short codes. From the end to
- * the start, since an entry looks at lower ones, which are still single then. */
-enum { PAIRS_FROM = 6000 };
-static void pair_literals(lane *l) {
-    uint32_t root = l->lit_bits;
-    for (uint32_t i = 1u << root; i-- > 0;) {
-        uint32_t e = l->lit[i], f = l->lit[i >> (e & 31)], bits = (e & 255) + (f & 255);
-        if (IS_LITERAL(e) && IS_LITERAL(f) && bits <= root)
-            l->lit[i] = 2u << 24 | (f & 0xff00) << 8 | (e & 0xff00) | bits;
-    }
-}
-
-static void consider_pairs(lane *l, const code_lengths *c, const uint32_t *count) {
-    uint32_t likely = 0;
-    if (l->long_matches || l->out >= l->out_end || l->out_end - l->out < PAIRS_FROM) return;
-    for (uint32_t length = 1; length <= l->lit_bits / 2; length++) {
-        uint32_t n = count[length];
-        while (n && c->symbols[length][n - 1] > 255) n--;
-        likely += n * (32768u >> length);
-    }
-    if (likely < 32768 / 3) return;
-    pair_literals(l);
-    l->pairs = 1;
-}
-
 /* What `fixed` says of tables of the fixed codes: they differ by the lookup's bits and by the loop. */
 ALWAYS int fixed_tables(const lane *l) { return (int)l->lit_bits << 1 | !!l->long_matches; }
 
@@ -376,7 +350,7 @@ static int dynamic_block(fz_inflate_state *s, lane *l, uint64_t bits) {
     }
     if (build_distances(l, c, c->first_dist, dist_count, lits)) return -1;
     if (build_literals(l, c, c->first_dist)) return -1;
-    consider_pairs(l, c, c->first_dist);
+    consider_pairs(s, l, c, c->first_dist);
     return l->pos > l->pos_end ? -1 : 0;
 }
 

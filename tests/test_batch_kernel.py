@@ -7,10 +7,13 @@ import importlib
 import itertools
 import os
 import pathlib
+import platform
 import random
+import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -31,7 +34,7 @@ STRATEGIES = [
 ]
 
 
-@pytest.fixture(params=["avx2", "portable"], autouse=True)
+@pytest.fixture(params=["avx512", "avx2", "portable"], autouse=True)
 def level(request):
     """Runs each test with the code for each level of CPU that this one has."""
     lanes = _core.lanes_from()
@@ -401,6 +404,55 @@ def test_jobs_do_not_affect_one_another(loop):
         bad, expected = list(streams), list(data)
         bad[at], expected[at] = streams[at][: len(streams[at]) // 2], None
         assert together(bad, [len(d) for d in data], loop) == expected
+
+
+# ---------------------------------------------------------------------------------- levels of CPU
+
+
+@pytest.mark.parametrize("asked", ["", "avx512", "avx2", "portable"])
+@pytest.mark.parametrize("engine", ["", "batch"])
+def test_a_level_is_asked_for(level, asked, engine):
+    """`engines` tells the level that is in use; one that the CPU lacks is refused."""
+    if level != "portable":
+        pytest.skip("once is enough")
+    code = "import fastzip; e = fastzip.engines(); print(e['batches'], e['batch']['source'])"
+    env = os.environ | {"FASTZIP_CPU": asked, "FASTZIP_ENGINE": engine}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    if asked and _core.use_lanes(_core.lanes_from(), asked) is None:
+        assert done.returncode == 1
+        assert f"ImportError: FASTZIP_CPU is {asked}, but this CPU lacks that" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    best = "portable" if _core.use_lanes(_core.lanes_from(), "avx2") is None else "avx2"
+    if engine == "batch" or (asked or best) != "portable":
+        assert done.stdout == f"batch fastzip's own, level {asked or best}\n"
+    else:
+        assert "without AVX2 and BMI2" in done.stdout
+
+
+def test_an_unknown_level(level):
+    env = os.environ | {"FASTZIP_CPU": "sse2"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import fastzip"], env=env, capture_output=True, text=True
+    )
+    assert "FASTZIP_CPU is 'sse2'; it may be avx512, avx2 or portable" in done.stderr
+
+
+def test_no_instruction_that_some_cpus_lack_or_have_in_microcode():
+    """PEXT and PDEP take up to 200 cycles on AMD family 17h; AVX-512 stands in one function."""
+    program = shutil.which("objdump")
+    if program is None or platform.machine() != "x86_64":
+        pytest.skip("no objdump, or no x86-64")
+    if _core.linked_zlib_ng() is not None:
+        pytest.skip("zlib-ng is linked in")
+    command = [program, "-d", "--no-show-raw-insn", _core.__file__]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "bzhi" in shown
+    assert "pext " not in shown
+    assert "pdep " not in shown
+    functions = re.split(r"\n\n[0-9a-f]+ <", shown)
+    wide = {f.partition(">")[0] for f in functions if "%zmm" in f}
+    assert all("pair_literals_by_16" in name for name in wide), wide
 
 
 # ------------------------------------------------------------------------------------ in fetch

@@ -30,6 +30,8 @@ enum { POOL = 2000, MOST_IN = 6000, MOST_OUT = 70000, JOBS = 16, SLOT = 80 << 10
 
 typedef struct { uint8_t *bytes; size_t n, made; } stream;
 
+static const char *const levels[] = { "portable", "avx2", "avx512" };
+
 static stream pool[POOL];
 static uint8_t *slots[2 * JOBS];           /* SLOT bytes between two pages without access */
 static uint8_t expected[MOST_OUT + 1024];
@@ -70,7 +72,7 @@ static int verdict(const uint8_t *src, size_t src_len, size_t n) {
 }
 
 static void complain(const char *what, const fz_inflate_job *j, int loop, const char *level) {
-    printf("%s: loop %d, level %s, dst_len %zu, dst_room %zu, stream of %zu bytes:\n", what, loop, level,
+    printf("%s: loop %d, level %s, dst_len %zu, dst_room %zu, stream of %zu bytes:\n", what, loop, level ? level : "best",
            j->dst_len, j->dst_room, j->src_len);
     for (size_t i = 0; i < j->src_len; i++) printf("%02x", j->src[i]);
     printf("\n");
@@ -105,7 +107,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!state) begin();
     if (size < 2) return 0;
     loop = data[0] % (FZ_INFLATE_LOOPS + 1) - 1;
-    level = data[1] & 1 && fz_inflate_supports("avx2") ? "avx2" : "portable";
+    level = levels[data[1] % 3];
+    if (!fz_inflate_supports(level)) level = NULL;
     data += 2;
     size -= 2;
     while (n < JOBS && size > 5) {
@@ -228,7 +231,8 @@ int main(int argc, char **argv) {
         fz_inflate_job jobs[JOBS];
         unsigned n = 1 + below(JOBS);
         int loop = chance(50) ? -1 : (int)below(FZ_INFLATE_LOOPS), mutated;
-        const char *level = only ? only : chance(70) && fz_inflate_supports("avx2") ? "avx2" : "portable";
+        const char *level = only ? only : chance(30) ? "portable" : levels[1 + below(2)];
+        if (!only && !fz_inflate_supports(level)) level = NULL;
         for (unsigned i = 0; i < n; i++) {
             make_job(&jobs[i], i, &mutated);
             mutants += (unsigned)mutated;

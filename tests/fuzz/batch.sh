@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the batch kernel's fuzzer and runs it:
 #   tests/fuzz/batch.sh plain|sanitized [ARGUMENT...]      see batch.c
+#   CC=clang tests/fuzz/batch.sh libfuzzer FOLDER -max_total_time=600
 # zlib's headers must be there (Debian: zlib1g-dev).
 set -eu
 here=$(dirname -- "$0")
@@ -9,6 +10,7 @@ kind=$1
 shift
 flags="-O2"
 [ "$kind" = plain ] || flags="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover"
+[ "$kind" != libfuzzer ] || flags="$flags -DLIBFUZZER -fsanitize=fuzzer"
 where=$(mktemp -d)
 trap 'rm -rf "$where"' EXIT
 # shellcheck disable=SC2086  # flags are words

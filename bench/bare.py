@@ -22,8 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENGINES = {"zlib-ng": "zlib_ng.zlib_ng", "libdeflate": "deflate._deflate"}  # whose file exports it
+BATCH = "batch"  # the batch kernel, which is no bare engine: see `kernel.py`
 FIELDS = ("offset", "csize", "size", "crc", "method", "at")
 MEMBER = np.dtype([(name, np.uint64) for name in FIELDS])
+
+
+def usual() -> str:
+    """The single-stream engine that fastzip uses where it may choose."""
+    return "libdeflate" if available("libdeflate") else "zlib-ng"
 
 
 def available(engine: str) -> bool:

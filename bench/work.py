@@ -47,8 +47,12 @@ class Pair:
 
 def engine() -> str:
     """The engine in use, by the environment variable that fastzip itself reads."""
-    usual = "libdeflate" if bare.available("libdeflate") else "zlib-ng"
-    return os.environ.get("FASTZIP_ENGINE") or usual
+    return os.environ.get("FASTZIP_ENGINE") or bare.usual()
+
+
+def mark() -> str:
+    """The bare engine that `fetch` is held against: one stream after the other."""
+    return bare.usual() if engine() == bare.BATCH else engine()
 
 
 def positions(name: str, count: int, draws: int = DRAWS) -> list[NDArray[np.intp]]:
@@ -211,7 +215,7 @@ class Fetching:
 
     def bare_call(self, stack: ExitStack, threads: int, room: int = 0) -> Call:
         """The bare engine on the same draws, which it prepares; checked against the same arrays."""
-        alone = bare.Bare(self.path, engine(), threads, room)
+        alone = bare.Bare(self.path, mark(), threads, room)
         stack.callback(alone.close)
         self.draws = [draw._replace(batch=alone.prepare(draw.positions)) for draw in self.draws]
         alone.run(self.draws[0].batch)

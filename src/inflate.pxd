@@ -77,7 +77,8 @@ cdef enum:
     AT_MEMORY_SPEED = 64 << 20   # the same for what only reads or copies
     LANES_MOST = 16 << 20        # members above this are no members for the batch kernel: four of them at
                                  # once take a tenth of a second, and nothing stops them in between
-    ENOUGH = 256 << 10           # buffers are at least so large: what they grow out of would lie idle
+    ENOUGH = 256 << 10           # buffers are at least so large: what they grow out of would lie idle, 96 KiB
+                                 # a thread after batches of 2 and 3 KB members; larger ones gain nothing
     KEEP = 4 << 20               # buffers above this go back to the arena after each use
 
 # zlib-ng's zng_stream. inflateInit2_ is given its size and refuses another layout.

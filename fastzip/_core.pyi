@@ -112,27 +112,6 @@ def fetch(
     verify: bool,
     statuses: npt.NDArray[np.int32],
 ) -> None: ...
-
-@final
-class Ahead:
-    def __new__(
-        cls,
-        source: Source,
-        directory: Directory,
-        positions: npt.NDArray[np.int64],
-        out: npt.NDArray[np.uint8],
-        head: bytes,
-        threads: int,
-        workers: int,
-        verify: bool,
-        statuses: npt.NDArray[np.int32],
-    ) -> Self: ...
-    def wait(self) -> bool: ...
-    def stop(self) -> None: ...
-    def cancel(self) -> None: ...
-    @property
-    def finished(self) -> bool: ...
-
 def find_kinds(
     source: Source,
     directory: Directory,
@@ -156,6 +135,46 @@ def fetch_parts(
 def fill_rows(
     out: npt.NDArray[np.uint8], used: npt.NDArray[np.uintp], value: bytes, threads: int
 ) -> None: ...
+
+@final
+class Ahead:
+    def __new__(
+        cls,
+        source: Source,
+        directory: Directory,
+        positions: npt.NDArray[np.int64],
+        statuses: npt.NDArray[np.int32],
+    ) -> Self: ...
+    def wait(self) -> bool: ...
+    def stop(self) -> None: ...
+    def cancel(self) -> None: ...
+    @property
+    def finished(self) -> bool: ...
+
+def fetch_ahead(
+    source: Source,
+    directory: Directory,
+    positions: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint8],
+    head: bytes,
+    threads: int,
+    workers: int,
+    verify: bool,
+    statuses: npt.NDArray[np.int32],
+) -> Ahead: ...
+def fetch_parts_ahead(
+    source: Source,
+    directory: Directory,
+    positions: npt.NDArray[np.int64],
+    kinds: list[tuple[bytes, int, int, int]],
+    which: npt.NDArray[np.int32],
+    places: npt.NDArray[np.uintp],
+    out: npt.NDArray[np.uint8],
+    threads: int,
+    workers: int,
+    verify: bool,
+    statuses: npt.NDArray[np.int32],
+) -> Ahead: ...
 def read_many(
     source: Source,
     directory: Directory,

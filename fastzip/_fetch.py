@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,15 @@ def _describe(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     return f"{dtype} of shape {shape}"
 
 
+class _Begun(NamedTuple):
+    """What workers have in work."""
+
+    ahead: _core.Ahead
+    statuses: npt.NDArray[np.int32]
+    memory: npt.NDArray[Any]
+    """That they fill."""
+
+
 class _Batch:
     """One call of fetch."""
 
@@ -115,7 +124,8 @@ class _Batch:
         self.positions = resolve(reader.index, keys)
         self.first = 0
         self.failed: dict[int, Exception] = {}
-        self.begun: tuple[_core.Ahead, npt.NDArray[np.int32]] | None = None
+        self.begun: list[_Begun] = []
+        """In the order in which it is needed."""
 
     def header(self, position: int) -> Header:
         """The header of a member that can be a row of a batch."""
@@ -232,29 +242,46 @@ class _Batch:
             )
 
     def begin(self, header: Header, out: npt.NDArray[Any]) -> None:
-        """Have the workers do the first round of `fill` while the caller goes on, if they can."""
+        """Have the workers do the first round of `fill`, or as much of it as is converted at once,
+        while the caller goes on, if they can."""
         if self.first:
             return
-        statuses = np.empty(len(self.positions), np.int32)
         try:
-            ahead = _core.Ahead(
+            memory, positions = out, self.positions
+            if not _is_direct(header):
+                positions = positions[: _at_once(header)]
+                memory = _raw(header, len(positions))
+            statuses = np.empty(len(positions), np.int32)
+            ahead = _core.fetch_ahead(
                 self.reader.source,
                 self.reader.directory,
-                self.positions,
-                _as_bytes(out),
+                positions,
+                _as_bytes(memory),
                 header.raw,
-                _threads.worth(self.threads, len(self.positions) * header.nbytes),
+                _threads.worth(self.threads, len(positions) * header.nbytes),
                 self.threads,
                 self.reader.verify,
                 statuses,
             )
         except MemoryError:
             return
-        self.begun = ahead, statuses
+        self.begun.append(_Begun(ahead, statuses, memory))
 
     def begun_well(self) -> bool:
-        """Wait for the first round: has the first member the header that was taken for all?"""
-        return self.begun is not None and self.begun[0].wait() and not self.begun[1][0]
+        """Wait for what was begun: has the first member the header that was taken for all?"""
+        return bool(self.begun) and self.begun[0].ahead.wait() and not self.begun[0].statuses[0]
+
+    def await_begun(self) -> npt.NDArray[np.int32] | None:
+        """The statuses of what was begun first; None if it must be done now."""
+        if not self.begun:
+            return None
+        begun = self.begun.pop(0)
+        return begun.statuses if begun.ahead.wait() else None
+
+    def stop(self) -> None:
+        """Have the workers leave what was begun, without waiting until they have."""
+        for begun in self.begun:
+            begun.ahead.stop()
 
     def native(
         self,
@@ -264,9 +291,9 @@ class _Batch:
         out: npt.NDArray[Any],
     ) -> npt.NDArray[np.int32]:
         """Have the workers fill out[rows] with the members of these jobs; their statuses."""
-        begun, self.begun = self.begun, None
-        if begun is not None and begun[0].wait():
-            return begun[1]
+        begun = self.await_begun()
+        if begun is not None:
+            return begun
         positions = self.positions if jobs is None else self.positions[jobs]
         statuses = np.empty(len(positions), np.int32)
         threads = _threads.worth(self.threads, len(positions) * header.nbytes)
@@ -315,12 +342,11 @@ class _Batch:
         """The same for Fortran order and the other byte order, by way of a piece of memory."""
         spec = header.spec
         others = []
-        step = max(1, _CONVERTED // max(1, header.nbytes))
-        shape = spec.shape[::-1] if spec.fortran_order else spec.shape
-        axes = range(len(shape), 0, -1) if spec.fortran_order else range(1, len(shape) + 1)
+        step, ndim = _at_once(header), len(spec.shape)
+        axes = range(ndim, 0, -1) if spec.fortran_order else range(1, ndim + 1)
         for start in range(0, len(jobs), step):
             part = jobs[start : start + step]
-            raw = np.empty((len(part), *shape), spec.dtype)
+            raw = self.begun[0].memory if self.begun else _raw(header, len(part))
             statuses = self.native(header, part, None, raw)
             done = statuses == 0
             out[part[done]] = raw.transpose(0, *axes)[done]
@@ -368,6 +394,17 @@ class _Batch:
     def first_failure(self) -> Exception:
         key = self.reader.index.key
         return errors.first_of(self.failed, lambda job: key(int(self.positions[job])))
+
+
+def _at_once(header: Header) -> int:
+    """How many members with this header are converted at a time."""
+    return max(1, _CONVERTED // max(1, header.nbytes))
+
+
+def _raw(header: Header, n: int) -> npt.NDArray[Any]:
+    """Memory for the payloads of n such members, as they are."""
+    spec = header.spec
+    return np.empty((n, *(spec.shape[::-1] if spec.fortran_order else spec.shape)), spec.dtype)
 
 
 def _as_bytes(out: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -470,10 +507,9 @@ class Ahead:
         batch = _Batch(reader, positions, _threads.resolve(threads), max_header_size)
         try:
             header = likely or batch.first_header()
-            if _is_direct(header):
-                array = batch.room(header, None)
-                batch.begin(header, array)
-                self._begun = batch, header, array
+            array = batch.room(header, None)
+            batch.begin(header, array)
+            self._begun = batch, header, array
         except Exception as exc:
             if not isinstance(exc, errors.Located):
                 raise
@@ -491,8 +527,8 @@ class Ahead:
 
     def stop(self) -> None:
         """Have the workers leave it, without waiting until they have; there is no result then."""
-        if self._begun is not None and self._begun[0].begun is not None:
-            self._begun[0].begun[0].stop()
+        if self._begun is not None:
+            self._begun[0].stop()
 
 
 def _fetch_nothing(batch: _Batch, out: Any) -> Any:

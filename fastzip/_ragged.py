@@ -1,232 +1,97 @@
-"""Members of unequal lengths: one after another, or side by side with padding.
-
-Lengths are known from `_shapes` before memory is taken, so members are inflated straight to where
-they belong. What can't be taken as it is (another order, a longer member that is cut, `out` with
-gaps) goes by way of a piece of memory.
-"""
+"""Members of unequal lengths: one after another, or side by side with padding."""
 
 from __future__ import annotations
 
-import math
 import operator
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, _threads, errors
-from fastzip._fetch import _Batch, check_out, new_batch
-from fastzip._member import LARGE, Reader
-from fastzip._npy import Header, native
-from fastzip._shapes import ODD, Kind, shapes_of
+from fastzip._fetch import check_out
+from fastzip._member import Reader
+from fastzip._parts import Jobs, Parts
 
-_PIECE: Final = 8 << 20
-"""Bytes that are held twice at a time while members are copied."""
-_ALIGN: Final = 64
 _HUGE: Final = 1 << 62
 _QUICK: Final = 16
 """Filling is so many times faster than inflating."""
-_MEMORY: Final = _core.STATUS_CODES.index("memory")
-
-Jobs = npt.NDArray[np.int64]
-
-
-class _Parts(_Batch):
-    """One call: members that differ in the length of axis 0, in memory of one dtype."""
-
-    def __init__(self, reader: Reader, keys: Any, threads: int, max_header_size: int) -> None:
-        super().__init__(reader, keys, threads, max_header_size)
-        self.kinds: list[Kind] = []
-        self.which = np.empty(0, np.int32)
-        """For each job its kind, or ODD."""
-        self.lengths = np.zeros(len(self.positions), np.int64)
-        """And the member's length; 0 for those that can't be used."""
-        self.taken = self.lengths
-        """How much of it is wanted."""
-        self.starts = self.lengths
-        """Where it goes, counted in elements of axis 0 of all the memory."""
-        self.trail: tuple[int, ...] = ()
-        self.dtype = np.dtype(np.float64)
-
-    def measure(self) -> dict[int, Header]:
-        """Find all lengths. Members without one are noted; returns the headers of the odd ones."""
-        shapes = shapes_of(self.reader)
-        self.which = shapes.find(self.reader, self.positions, self.threads, self.max_header_size)
-        self.kinds = shapes.kinds[:]
-        self.lengths = shapes.lengths(self.reader, self.positions, self.which)
-        odd: dict[int, Header] = {}
-        for job in np.flatnonzero(self.which == ODD).tolist():
-            try:
-                odd[job] = self.with_length(self.header(int(self.positions[job])), job)
-            except Exception as exc:
-                self.note(job, exc)
-            else:
-                self.lengths[job] = odd[job].spec.shape[0]
-        return odd
-
-    def compare(self, odd: dict[int, Header]) -> None:
-        """Note what can't stand beside the first member."""
-        # Each job's header, or one of the same kind.
-        usual: list[int] = [0]
-        present = self.which[:1]
-        if self.which[0] == ODD or (self.which != self.which[0]).any():
-            usual = np.flatnonzero(self.which != ODD)[:1].tolist()
-            present = np.unique(self.which[self.which != ODD])
-        headers = {int(k): self.kinds[k].header for k in present}
-        firsts = sorted([*usual, *list(odd)[:1]])
-        if not firsts:
-            return
-        self.first = firsts[0]
-        first = odd.get(self.first) or headers[int(self.which[self.first])]
-        self.dtype, self.trail = native(first.own_spec.dtype), first.spec.shape[1:]
-        for k, header in headers.items():
-            if not self.is_like(header):
-                for job in np.flatnonzero(self.which == k).tolist():
-                    self.refuse_unlike(job, header)
-        for job, header in odd.items():
-            if not self.is_like(header):
-                self.refuse_unlike(job, header)
-        self.lengths[list(self.failed)] = 0
-
-    def with_length(self, header: Header, job: int) -> Header:
-        """This header, if there is an axis 0."""
-        if not header.spec.shape:
-            what = "0-dimensional, so it has no length; use fetch"
-            raise self.refusal(int(self.positions[job]), what, "shape")
-        return header
-
-    def is_like(self, header: Header) -> bool:
-        """Is it of the batch's dtype, and of its shape but for axis 0?"""
-        return header.spec.shape[1:] == self.trail and native(header.spec.dtype) == self.dtype
-
-    def refuse_unlike(self, job: int, header: Header) -> None:
-        """Note that this member doesn't belong here."""
-        name = self.reader.index.name(int(self.positions[self.first]))
-        this = _describe(native(header.spec.dtype), header.spec.shape[1:])
-        self.failed[job] = self.refusal(
-            int(self.positions[job]),
-            f"{this}, and {name} is {_describe(self.dtype, self.trail)}; the members of a batch "
-            "may differ in the length of axis 0 alone",
-            "unlike",
-        )
-
-    def check(self, header: Header, job: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """Is this member what it was when it was measured?"""
-        length = int(self.lengths[job])
-        if header.spec.shape != (length, *self.trail) or native(header.spec.dtype) != self.dtype:
-            raise self.refusal(
-                int(self.positions[job]),
-                f"{header.spec.dtype} of shape {header.spec.shape}, and was of length {length} "
-                "when it was looked at first",
-                "unlike",
-            )
-
-    def put(self, job: int, array: Any, out: npt.NDArray[Any]) -> None:
-        """Copy a member to where it belongs, as much of it as is wanted."""
-        if out.dtype.itemsize:
-            self.target(job, out)[...] = array[: self.taken[job]]
-
-    def target(self, job: int, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Where in `out` does a member belong?"""
-        raise NotImplementedError
-
-    def unit(self) -> int:
-        """Bytes for each of axis 0."""
-        return math.prod(self.trail) * self.dtype.itemsize
-
-    def check_large(self) -> None:
-        """Members by other methods may claim anything: do large ones hold what they say? Before
-        memory is taken."""
-        for job in np.flatnonzero(self.lengths * self.unit() > LARGE).tolist():
-            position = int(self.positions[job])
-            if self.reader.is_foreign(position):
-                try:
-                    for _ in self.reader.pieces(position):
-                        pass
-                except Exception as exc:
-                    self.note(job, exc)
-                    self.lengths[job] = 0
-
-    def allocate(self, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Memory of this shape, or what the first member's has to do with it."""
-        try:
-            return new_batch(shape, self.dtype)
-        except (ValueError, OverflowError) as exc:
-            what = f"one of {len(self.positions)} that make no batch, of shape {shape}: {exc}"
-            raise self.refusal(int(self.positions[self.first]), what, "shape") from None
-        except MemoryError:
-            raise errors.error(_MEMORY, self.reader.index.where) from None
-
-    def fill_parts(self, out: npt.NDArray[Any]) -> None:
-        """Put every member into its place."""
-        wanted = np.ones(len(self.positions), bool)
-        wanted[list(self.failed)] = False
-        odd = np.flatnonzero(wanted & (self.which == ODD))
-        usual = wanted & (self.which != ODD)
-        direct = usual & (self.taken == self.lengths)
-        direct &= np.array([kind.direct for kind in self.kinds] + [False])[self.which]
-        if not out.flags.c_contiguous:
-            direct[:] = False
-        left = [odd]
-        if direct.any():
-            left.append(self.straight(np.flatnonzero(direct), out))
-        if not np.array_equal(usual, direct):
-            left.append(self.by_pieces(np.flatnonzero(usual & ~direct), out))
-        self.one_by_one(np.concatenate(left), out)
-
-    def read(self, jobs: Jobs, places: Any, out: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-        """Have the workers put these members' payloads at these places; their statuses."""
-        statuses = np.empty(len(jobs), np.int32)
-        nbytes = int(self.lengths[jobs].sum()) * self.unit()
-        _core.fetch_parts(
-            self.reader.source,
-            self.reader.directory,
-            self.positions[jobs],
-            [kind.native for kind in self.kinds],
-            self.which[jobs],
-            places.astype(np.uintp),
-            out,
-            _threads.worth(self.threads, nbytes),
-            self.reader.verify,
-            statuses,
-        )
-        return statuses
-
-    def straight(self, jobs: Jobs, out: npt.NDArray[Any]) -> Jobs:
-        """Inflate members to where they belong; the jobs whose header isn't what it was before."""
-        flat = out.reshape(-1).view(np.uint8) if out.size else np.empty(0, np.uint8)
-        statuses = self.read(jobs, self.starts[jobs] * self.unit(), flat)
-        return self.sort_out(statuses, jobs, out) if statuses.any() else jobs[:0]
-
-    def by_pieces(self, jobs: Jobs, out: npt.NDArray[Any]) -> Jobs:
-        """The same by way of a piece of memory."""
-        sizes = -(-self.lengths[jobs] * self.unit() // _ALIGN) * _ALIGN
-        left = []
-        start = 0
-        while start < len(jobs):
-            ends = np.cumsum(sizes[start:])
-            n = max(1, int(np.searchsorted(ends, _PIECE, "right")))
-            part, places = jobs[start : start + n], ends[:n] - sizes[start : start + n]
-            block: Any = _core.Block(int(ends[n - 1]))
-            raw: npt.NDArray[np.uint8] = np.frombuffer(block, np.uint8)
-            statuses = self.read(part, places, raw)
-            for k in np.flatnonzero(statuses == 0).tolist():
-                spec = self.kinds[self.which[part[k]]].header.spec
-                shape = int(self.lengths[part[k]]), *self.trail
-                order: Any = "F" if spec.fortran_order else "C"
-                array: Any = np.ndarray(shape, spec.dtype, raw, places[k], None, order)
-                self.put(int(part[k]), array, out)
-            left.append(self.sort_out(statuses, part, out))
-            start += n
-        return np.concatenate(left)
+_NOT_THEIRS: Final = ("closed", "interrupted")
+"""Codes of failures that aren't a member's."""
 
 
-class _Ragged(_Parts):
+class RaggedBatch(Parts):
+    """One call of `fetch_ragged`."""
+
+    def lay_out(self, out: Any) -> Any:
+        self.survey()
+        n = len(self.positions)
+        total = _total(self.lengths)
+        if total >= _HUGE:
+            what = f"one of {n} of more elements together than NumPy can count"
+            raise self.refusal(int(self.positions[self.first]), what, "shape")
+        shape = total, *self.trail
+        if out is not None and not self.failed:
+            out = _beginning(out, total)
+            self.out = check_out(out, shape, self.dtype)
+        else:
+            self.out = self.allocate(shape)
+        self.offsets = np.zeros(n + 1, np.int64)
+        np.cumsum(self.lengths, out=self.offsets[1:])
+        self.starts, self.taken = self.offsets[:-1], self.lengths
+        return self.out if out is None else out
+
+    def finish(self) -> Jobs:
+        self.fill_parts(self.out)
+        if self.failed:
+            raise self.first_failure()
+        return self.offsets
+
     def target(self, job: int, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return out[self.starts[job] : self.starts[job] + self.taken[job]]
 
 
-class _Padded(_Parts):
+class PaddedBatch(Parts):
+    """One call of `fetch_padded`."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        keys: Any,
+        threads: int,
+        max_header_size: int,
+        fill_value: Any,
+        length: int | None,
+        truncate: bool,
+    ) -> None:
+        super().__init__(reader, keys, threads, max_header_size)
+        self.fill_value, self.length, self.truncate = fill_value, length, truncate
+
+    def lay_out(self, out: Any) -> Any:
+        self.survey()
+        n = len(self.positions)
+        try:
+            self.value = fill_of(self.fill_value, self.dtype)
+        except ValueError as exc:
+            where = self.reader.index.where
+            raise errors.refusal("fill_value", f"{errors.place(where)}: {exc}", where) from None
+        extent = self.cut(self.length, self.truncate)
+        shape = n, extent, *self.trail
+        if out is not None and not self.failed:
+            self.out = check_out(out, shape, self.dtype)
+        else:
+            self.out = self.allocate(shape)
+        self.starts = np.arange(n, dtype=np.int64) * (extent if self.out.size else 0)
+        return self.out if out is None else out
+
+    def finish(self) -> Jobs:
+        self.fill_parts(self.out)
+        self.pad(self.out, self.value)
+        if self.failed:
+            raise self.first_failure()
+        return self.taken
+
     def target(self, job: int, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         row: npt.NDArray[Any] = out[job]
         return row[: self.taken[job]]
@@ -260,10 +125,6 @@ class _Padded(_Parts):
         _core.fill_rows(rows, used, value.tobytes(), threads)
 
 
-def _describe(dtype: np.dtype[Any], trail: tuple[int, ...]) -> str:
-    return f"{dtype} of shape ({', '.join(['n', *map(str, trail)])}{'' if trail else ','})"
-
-
 def _total(lengths: npt.NDArray[np.int64]) -> int:
     """Their sum, which NumPy may be unable to hold: members of no bytes may be of any length."""
     return int(lengths.sum()) if len(lengths) * int(lengths.max(initial=0)) < _HUGE else _HUGE
@@ -279,27 +140,10 @@ def _beginning(out: Any, n: int) -> Any:
 
 def fetch_ragged(
     reader: Reader, keys: Any, out: Any, threads: int | None, max_header_size: int
-) -> tuple[Any, npt.NDArray[np.int64]]:
+) -> tuple[Any, Jobs]:
     """See `fastzip.NpzFile.fetch_ragged`."""
-    batch = _Ragged(reader, keys, _threads.resolve(threads), max_header_size)
-    n = len(batch.positions)
-    _begin(batch)
-    total = _total(batch.lengths)
-    if total >= _HUGE:
-        what = f"one of {n} of more elements together than NumPy can count"
-        raise batch.refusal(int(batch.positions[batch.first]), what, "shape")
-    if out is not None and not batch.failed:
-        out = _beginning(out, total)
-        array = check_out(out, (total, *batch.trail), batch.dtype)
-    else:
-        array = batch.allocate((total, *batch.trail))
-    offsets = np.zeros(n + 1, np.int64)
-    np.cumsum(batch.lengths, out=offsets[1:])
-    batch.starts, batch.taken = offsets[:-1], batch.lengths
-    batch.fill_parts(array)
-    if batch.failed:
-        raise batch.first_failure()
-    return array if out is None else out, offsets
+    batch = RaggedBatch(reader, keys, _threads.resolve(threads), max_header_size)
+    return batch.lay_out(out), batch.finish()
 
 
 def fetch_padded(
@@ -311,56 +155,75 @@ def fetch_padded(
     out: Any,
     threads: int | None,
     max_header_size: int,
-) -> tuple[Any, npt.NDArray[np.int64]]:
+) -> tuple[Any, Jobs]:
     """See `fastzip.NpzFile.fetch_padded`."""
-    if length is not None:
-        length = min(operator.index(length), _HUGE)  # more wouldn't fit into an array of lengths
-        if length < 0:
-            raise ValueError(f"length must be 0 or more, or None: {length}")
-    batch = _Padded(reader, keys, _threads.resolve(threads), max_header_size)
-    n = len(batch.positions)
-    _begin(batch)
-    value = fill_of(fill_value, batch.dtype)
-    extent = batch.cut(length, truncate)
-    shape = n, extent, *batch.trail
-    if out is not None and not batch.failed:
-        array = check_out(out, shape, batch.dtype)
-    else:
-        array = batch.allocate(shape)
-    batch.starts = np.arange(n, dtype=np.int64) * (extent if array.size else 0)
-    batch.fill_parts(array)
-    batch.pad(array, value)
-    if batch.failed:
-        raise batch.first_failure()
-    return array if out is None else out, batch.taken
+    length = check_width(length)
+    threads = _threads.resolve(threads)
+    batch = PaddedBatch(reader, keys, threads, max_header_size, fill_value, length, truncate)
+    return batch.lay_out(out), batch.finish()
+
+
+def check_width(length: Any) -> int | None:
+    """How long the rows of a padded batch are to be, as far as the caller says."""
+    if length is None:
+        return None
+    length = min(operator.index(length), _HUGE)  # more wouldn't fit into an array of lengths
+    if length < 0:
+        raise ValueError(f"length must be 0 or more, or None: {length}")
+    return int(length)
+
+
+class Ahead:
+    """A call of `fetch_ragged` or `fetch_padded` that was begun, as `_fetch.Ahead` is one of
+    `fetch`: lengths are looked at and memory is taken at once, the rest is what workers do."""
+
+    def __init__(self, make: Callable[[], Parts]) -> None:
+        self._make = make
+        self._begun: tuple[Parts, Any] | None = None
+        batch = make()
+        try:
+            array = batch.lay_out(None)
+            batch.begin_parts()
+        except Exception as exc:
+            if not isinstance(exc, errors.Located):
+                raise
+            return  # it is found again when the result is asked for
+        self._begun = batch, array
+
+    def result(self) -> tuple[Any, Jobs]:
+        """What the call gives, or raises."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            batch = self._make()
+            return batch.lay_out(None), batch.finish()
+        return begun[1], begun[0].finish()
+
+    def stop(self) -> None:
+        """Have the workers leave it, without waiting until they have; there is no result then."""
+        if self._begun is not None:
+            self._begun[0].stop()
 
 
 def lengths(
-    reader: Reader, keys: Any, threads: int | None, max_header_size: int
+    reader: Reader,
+    keys: Any,
+    threads: int | None,
+    max_header_size: int,
+    lenient: bool = False,
 ) -> npt.NDArray[np.int64]:
-    """See `fastzip.NpzFile.lengths`."""
-    batch = _Parts(reader, keys, _threads.resolve(threads), max_header_size)
+    """See `fastzip.NpzFile.lengths`; `lenient` gives 0 for members that are at fault themselves."""
+    batch = Parts(reader, keys, _threads.resolve(threads), max_header_size)
     batch.measure()
+    if lenient:
+        harmless = (errors.BadZipFile, NotImplementedError, errors.PasswordError, ValueError)
+        batch.failed = {
+            job: exc
+            for job, exc in batch.failed.items()
+            if not isinstance(exc, harmless) or getattr(exc, "code", "") in _NOT_THEIRS
+        }
     if batch.failed:
         raise batch.first_failure()
     return batch.lengths
-
-
-def _begin(batch: _Parts) -> None:
-    """Measure the members; without any, take the dtype and shape from the archive's first one."""
-    if len(batch.positions):
-        batch.compare(batch.measure())
-        if len(batch.failed) == len(batch.positions):
-            raise batch.first_failure()
-        batch.check_large()
-        return
-    try:
-        first = _Parts(batch.reader, [0], 1, batch.max_header_size)
-        first.compare(first.measure())
-    except IndexError:
-        return
-    if not first.failed:
-        batch.dtype, batch.trail = first.dtype, first.trail
 
 
 def fill_of(value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

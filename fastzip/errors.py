@@ -252,6 +252,7 @@ OTHERS: Final[dict[str, tuple[type[Exception], str]]] = {
     "doubled": (_ArrayError, "two members are of the same sample and field"),
     "incomplete": (_ArrayError, "a sample lacks a field that others have"),
     "length": (_ArrayError, "a member is longer than the padded batch"),
+    "fill_value": (_ArrayError, "the fill value can't be an element of the padded batch"),
     "mmap_deflated": (
         _ArrayError,
         "mmap_mode needs stored members, and this one is compressed or encrypted",

@@ -342,5 +342,5 @@ def pool_workers():
 include "sources.pxi"
 include "directory.pxi"
 include "reading.pxi"
-include "ahead.pxi"
 include "unequal.pxi"
+include "ahead.pxi"

@@ -1,50 +1,53 @@
-"""Part of _core.pyx: a batch of rows that is filled while Python goes on."""
+"""Part of _core.pyx: a batch that is filled while Python goes on."""
 
 @cython.final
 @cython.no_gc_clear                       # memory stays until no thread writes into it
 cdef class Ahead:
-    """What `fetch` does without `rows`, begun now by up to `threads` workers; there are at least
-    `workers`, so that several batches can be in work at once.
+    """What `fetch_ahead` or `fetch_parts_ahead` has begun.
 
-    Keeps alive all that they read and write, and the archive's descriptor open. When it dies it stops
-    them, and waits until they have."""
+    Keeps alive all that its threads read and write, and the archive's descriptor open. When it dies it
+    stops them, and waits until they have."""
     cdef Batch batch
     cdef pool_task *task
     cdef Source source
     cdef Directory directory
-    cdef bytes head
+    cdef object kept                      # the bytes that the batch's header or kinds point to
+    cdef Kind *kinds
     cdef const int64_t[::1] positions
-    cdef uint8_t[:, :] out
+    cdef const int32_t[::1] which
+    cdef const size_t[::1] places
+    cdef uint8_t[:, :] rows
+    cdef uint8_t[::1] parts
     cdef int32_t[::1] statuses
     cdef int64_t entered
     cdef bint done, waiting
 
     def __cinit__(self, Source source not None, Directory directory not None,
-                  const int64_t[::1] positions not None, uint8_t[:, :] out not None,
-                  bytes head not None, unsigned threads, unsigned workers, bint verify,
-                  int32_t[::1] statuses not None):
-        cdef size_t groups
+                  const int64_t[::1] positions not None, int32_t[::1] statuses not None):
         self.entered = -1
-        self.source, self.directory, self.head = source, directory, head
-        self.positions, self.out, self.statuses = positions, out, statuses
         self.done = True
-        if not set_rows(&self.batch, source, directory, positions, None, out, head, verify, statuses):
-            return
+        self.source, self.directory, self.positions, self.statuses = source, directory, positions, statuses
+
+    cdef int _start(self, unsigned threads, unsigned workers) except -1:
+        """Begin the batch that was set up."""
+        cdef size_t groups
         threads = threads if threads else 1
         groups = divide(&self.batch, threads)
-        self.entered = source._enter()
+        self.entered = self.source._enter()
         if self.entered < 0:
-            set_all(statuses, CLOSED)
-            return
+            set_all(self.statuses, CLOSED)
+            return 0
         self.task = pool_start(run_group, &self.batch, groups, threads, workers)
         if self.task == NULL:
             raise MemoryError("cannot allocate a task")
         self.done = False
+        return 0
 
     def __dealloc__(self):
         self._end()
         if self.entered >= 0:             # there was no memory for a task
             self.source._leave(self.entered)
+        memory_give(self.kinds)
 
     cdef void _end(self) noexcept:
         cdef pool_task *task = self.task
@@ -95,3 +98,32 @@ cdef class Ahead:
     def finished(self):
         """For tests: have the threads come to the batch's end?"""
         return self.task == NULL or pool_done(self.task)
+
+
+def fetch_ahead(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
+                uint8_t[:, :] out not None, bytes head not None, unsigned threads, unsigned workers,
+                bint verify, int32_t[::1] statuses not None):
+    """What `fetch` does without `rows`, begun now by up to `threads` workers; there are at least
+    `workers`, so that several batches can be in work at once."""
+    cdef Ahead ahead = Ahead(source, directory, positions, statuses)
+    ahead.kept, ahead.rows = head, out
+    if set_rows(&ahead.batch, source, directory, ahead.positions, None, ahead.rows, head, verify,
+                ahead.statuses):
+        ahead._start(threads, workers)
+    return ahead
+
+
+def fetch_parts_ahead(Source source not None, Directory directory not None,
+                      const int64_t[::1] positions not None, list kinds not None,
+                      const int32_t[::1] which not None, const size_t[::1] places not None,
+                      uint8_t[::1] out not None, unsigned threads, unsigned workers, bint verify,
+                      int32_t[::1] statuses not None):
+    """The same for `fetch_parts`."""
+    cdef Ahead ahead = Ahead(source, directory, positions, statuses)
+    cdef list own = kinds[:]              # the caller's may change
+    ahead.kept, ahead.kinds = own, take_kinds(own)
+    ahead.which, ahead.places, ahead.parts = which, places, out
+    if set_parts(&ahead.batch, source, directory, ahead.positions, ahead.kinds, len(own), ahead.which,
+                 ahead.places, ahead.parts, verify, ahead.statuses):
+        ahead._start(threads, workers)
+    return ahead

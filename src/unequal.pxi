@@ -99,6 +99,45 @@ def find_kinds(Source source not None, Directory directory not None, const int64
 
 # -------------------------------------------------------------------------------------- the members
 
+cdef bint set_parts(Batch *b, Source source, Directory directory, const int64_t[::1] positions,
+                    const Kind *kinds, Py_ssize_t n_kinds, const int32_t[::1] which,
+                    const size_t[::1] places, uint8_t[::1] out, bint verify,
+                    int32_t[::1] statuses) except -1:
+    """Set up a batch of parts, as `fetch_parts` describes it. False if there is nothing to run: the
+    statuses tell why."""
+    cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
+    cdef size_t total = 0, at = 0
+    cdef uint64_t size
+    if not n == which.shape[0] == places.shape[0] == statuses.shape[0]:
+        raise ValueError("positions, which, places and statuses differ in length")
+    for i in range(n):
+        if not 0 <= positions[i] < count:
+            raise IndexError(f"no member at position {positions[i]}")
+        if not 0 <= which[i] < n_kinds:
+            raise IndexError(f"no kind {which[i]}")
+        size = directory.listing.rows[positions[i]].size
+        if not holds_rows(&kinds[which[i]], size):
+            raise ValueError(f"member {positions[i]} is of another kind")
+        size -= kinds[which[i]].head_len
+        if places[i] < at or places[i] > <size_t>out.shape[0] or size > <size_t>out.shape[0] - places[i]:
+            raise IndexError(f"no place for job {i}")
+        at = places[i] + <size_t>size
+        total += <size_t>size
+    if n == 0:
+        return False
+    if directory._need_limits() != OK:
+        set_all(statuses, MEMORY)
+        return False
+    prepare(b, source, directory, verify)
+    b.positions, b.n = &positions[0], <size_t>n
+    b.kinds, b.which, b.places = kinds, &which[0], &places[0]
+    b.out = &out[0] if out.shape[0] else <uint8_t *>kinds    # nothing is written there
+    b.row_bytes = total // <size_t>n
+    b.statuses = &statuses[0]
+    set_all(statuses, INTERRUPTED)
+    return True
+
+
 def fetch_parts(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
                 list kinds not None, const int32_t[::1] which not None, const size_t[::1] places not None,
                 uint8_t[::1] out not None, unsigned threads, bint verify, int32_t[::1] statuses not None):
@@ -108,51 +147,19 @@ def fetch_parts(Source source not None, Directory directory not None, const int6
     changed when this returns, though headers may have lain there meanwhile. statuses[i] tells how member
     i went. When it returns no thread writes into `out` any more."""
     cdef Batch b
-    cdef Kind *own
-    cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
-    cdef size_t groups, total = 0, at = 0
-    cdef uint64_t size
+    cdef Kind *own = take_kinds(kinds)
     cdef int64_t entered
-    if not n == which.shape[0] == places.shape[0] == statuses.shape[0]:
-        raise ValueError("positions, which, places and statuses differ in length")
-    if n == 0:
-        return
-    own = take_kinds(kinds)
     try:
-        for i in range(n):
-            if not 0 <= positions[i] < count:
-                raise IndexError(f"no member at position {positions[i]}")
-            if not 0 <= which[i] < len(kinds):
-                raise IndexError(f"no kind {which[i]}")
-            size = directory.listing.rows[positions[i]].size
-            if not holds_rows(&own[which[i]], size):
-                raise ValueError(f"member {positions[i]} is of another kind")
-            size -= own[which[i]].head_len
-            if places[i] < at or places[i] > <size_t>out.shape[0] or size > <size_t>out.shape[0] - places[i]:
-                raise IndexError(f"no place for job {i}")
-            at = places[i] + <size_t>size
-            total += <size_t>size
-            statuses[i] = INTERRUPTED
-        if directory._need_limits() != OK:
-            for i in range(n):
-                statuses[i] = MEMORY
+        if not set_parts(&b, source, directory, positions, own, len(kinds), which, places, out, verify,
+                         statuses):
             return
-        prepare(&b, source, directory, verify)
-        b.positions, b.n = &positions[0], <size_t>n
-        b.kinds, b.which, b.places = own, &which[0], &places[0]
-        b.out = &out[0] if out.shape[0] else <uint8_t *>own      # nothing is written there
-        b.row_bytes = total // <size_t>n
-        b.statuses = &statuses[0]
-        groups = divide(&b, threads if threads else 1)
         entered = source._enter()
         if entered < 0:
-            for i in range(n):
-                statuses[i] = CLOSED
+            set_all(statuses, CLOSED)
             return
         try:
-            if run(run_group, &b, groups, threads) == POOL_NO_MEMORY:
-                for i in range(n):
-                    statuses[i] = MEMORY
+            if run(run_group, &b, divide(&b, threads if threads else 1), threads) == POOL_NO_MEMORY:
+                set_all(statuses, MEMORY)
         finally:
             source._leave(entered)
     finally:

@@ -37,7 +37,7 @@ class Begun:
         header = reader.header(int(positions[0]))
         self.out = np.zeros((len(positions), *header.spec.shape), header.spec.dtype)
         self.statuses = np.full(len(positions), 99, np.int32)
-        self.ahead = _core.Ahead(
+        self.ahead = _core.fetch_ahead(
             reader.source, reader.directory, positions, _fetch._as_bytes(self.out),
             header.raw, threads, workers, True, self.statuses,
         )  # fmt: skip
@@ -180,7 +180,7 @@ def test_close(faultlab, material):
     assert faultlab.descriptors() == before
     late = npz._reader
     out, statuses = np.zeros((1, 4), np.uint8), np.zeros(1, np.int32)
-    ahead = _core.Ahead(
+    ahead = _core.fetch_ahead(
         late.source, late.directory, np.zeros(1, np.int64), out, b"", 1, 0, True, statuses
     )
     assert ahead.wait()
@@ -191,7 +191,7 @@ def test_bad_arguments(archive):
     reader = archive._reader
 
     def begin(positions=(0,), out=(1, 8), statuses=1):
-        return _core.Ahead(
+        return _core.fetch_ahead(
             reader.source, reader.directory, np.array(positions, np.int64),
             np.zeros(out, np.uint8), b"", 1, 0, True, np.zeros(statuses, np.int32),
         )  # fmt: skip
@@ -431,7 +431,7 @@ header = reader.header(int(positions[0]))
 def begin():
     out = _fetch.new_batch((len(positions), *header.spec.shape), header.spec.dtype)
     statuses = np.empty(len(positions), np.int32)
-    return _core.Ahead(reader.source, reader.directory, positions, _fetch._as_bytes(out),
+    return _core.fetch_ahead(reader.source, reader.directory, positions, _fetch._as_bytes(out),
                        header.raw, 2, 2, True, statuses)
 
 begun = [begin() for _ in range(3)]

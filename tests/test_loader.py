@@ -558,7 +558,7 @@ def heavy_loader(heavy, times=20, **options):
 
 def begun(it):
     """What the iterator has in work."""
-    return [part._begun[0].begun[0] for batch in it._begun for part in batch.parts]
+    return [part._begun[0].begun[0].ahead for batch in it._begun for part in batch.parts]
 
 
 @leaves_nothing

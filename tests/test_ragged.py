@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from unequal import MEMBERS, SETTINGS, N, archive_of, native, unequal
 
 import fastzip
-from fastzip import _core, _npy, _ragged, _shapes
+from fastzip import _core, _npy, _parts, _shapes
 from fastzip._shapes import ODD, shapes_of
 
 DTYPES = ["?", "<i2", ">i2", "<f8", ">f4", "<c8", ">c16", "S5", "<U3", ">U3", "V7", "<M8[ns]",
@@ -475,7 +475,7 @@ def test_out(lab, made):
 
 def test_long_pieces(lab, made, monkeypatch):
     """What goes by way of memory takes several pieces of it."""
-    monkeypatch.setattr(_ragged, "_PIECE", 5000)
+    monkeypatch.setattr(_parts, "_PIECE", 5000)
     arrays = {f"k{i}": lab.sparse(300 * (i % 11), i, ">u2").reshape(-1, 3) for i in range(N)}
     npz = made(lab.mixed(arrays))
     assert_ragged(npz.fetch_ragged(slice(None), threads=3), list(arrays.values()))
@@ -559,7 +559,8 @@ def test_after_a_fork(lab, save):
 # ---- the native boundary -----------------------------------------------------------------------
 
 
-def test_boundary_checks(lab):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_boundary_checks(lab, ahead):
     npz = fastzip.load(lab.npz(a=np.arange(3, dtype="u1"), b=np.arange(4, dtype="u1")))
     npz.lengths()
     reader, kind = npz._reader, shapes_of(npz._reader).kinds[0].native
@@ -567,14 +568,19 @@ def test_boundary_checks(lab):
 
     def fetch(positions=(0, 1), kinds=(kind,), which=(0, 0), places=(0, 3), size=7, n=2):
         out, statuses = np.full(size, 9, "u1"), np.zeros(n, "i4")
-        _core.fetch_parts(
+        arguments = (
             *(reader.source, reader.directory, np.array(positions, "i8"), list(kinds)),
-            *(np.array(which, "i4"), np.array(places, np.uintp), out, 1, True, statuses),
+            *(np.array(which, "i4"), np.array(places, np.uintp), out, 1),
         )
+        if ahead:
+            assert _core.fetch_parts_ahead(*arguments, 1, True, statuses).wait()
+        else:
+            _core.fetch_parts(*arguments, True, statuses)
         assert not statuses.any()
         return out.tolist()
 
     assert fetch() == [0, 1, 2, 0, 1, 2, 3]
+    assert fetch((), which=(), places=(), n=0) == [9] * 7
     assert fetch(places=(1, 6), size=12) == [9, 0, 1, 2, 9, 9, 0, 1, 2, 3, 9, 9]
     for wrong in (
         {"positions": (0, 2)}, {"positions": (-1, 0)}, {"which": (0, 1)}, {"which": (-1, 0)},

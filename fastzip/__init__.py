@@ -43,6 +43,7 @@ except ImportError:
     ) from None
 
 from fastzip._codecs import engines
+from fastzip._feeds import Padded, Ragged
 from fastzip._fetch import trim
 from fastzip._groups import Groups, group
 from fastzip._load import load
@@ -76,8 +77,10 @@ __all__ = [
     "LimitError",
     "Loader",
     "NpzFile",
+    "Padded",
     "Path",
     "PasswordError",
+    "Ragged",
     "TruncatedError",
     "UnsupportedError",
     "ZipFile",

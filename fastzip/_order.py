@@ -17,21 +17,46 @@ SEEDS: Final = 1 << 64
 Order = npt.NDArray[np.int64]
 
 
-def shuffled(n: int, seed: int, epoch: int) -> Order:
-    """The numbers below n in an order that (seed, epoch) gives.
+def shuffled(n: int, seed: int, epoch: int, stream: int = 0) -> Order:
+    """The numbers below n in an order that (seed, epoch) gives; another one for each stream.
 
-    Philox4x64-10 with the key (seed, epoch), its counter from 1 on, gives n numbers of 64 bits.
-    The lowest bits of the i-th, as many as n - 1 has, are replaced by i. Sorted, these bits are the
-    order.
+    Philox4x64-10 with the key (seed, epoch), its counter from stream * 2 ** 192 + 1 on, gives n
+    numbers of 64 bits. The lowest bits of the i-th, as many as n - 1 has, are replaced by i.
+    Sorted, these bits are the order.
     """
     key = np.array([seed, epoch], np.uint64)
-    drawn: npt.NDArray[np.uint64] = np.random.Philox(key=key).random_raw(n)
+    drawn: npt.NDArray[np.uint64] = np.random.Philox(key=key, counter=stream << 192).random_raw(n)
     low = np.uint64((1 << max(n - 1, 0).bit_length()) - 1)
     drawn &= ~low
     drawn |= np.arange(n, dtype=np.uint64)
     drawn.sort()
     drawn &= low
     return drawn.view(np.int64)
+
+
+def bucketed(
+    order: Order, lengths: Order, step: int, steps: int, key: tuple[int, int] | None
+) -> Order:
+    """This order of samples, changed so that those of a step are of about one length.
+
+    What doesn't make a whole step stays at the end. The others are sorted by length, `steps` steps
+    at a time; samples of one length stay as they were. With a key (seed, epoch), the steps are then
+    put in the order that stream 1 of `shuffled` gives.
+    """
+    whole = len(order) // step * step
+    window = min(steps * step, whole)
+    result = order.copy()
+    if not whole:
+        return result
+    for part in (result[: whole // window * window], result[whole // window * window : whole]):
+        if len(part):
+            rows = part.reshape(-1, min(window, len(part)))
+            by_length = np.argsort(lengths[rows], axis=1, kind="stable")
+            rows[:] = np.take_along_axis(rows, by_length, axis=1)
+    if key is not None:
+        body = result[:whole].reshape(-1, step)
+        body[:] = body[shuffled(len(body), *key, stream=1)]
+    return result
 
 
 def batches(n: int, batch_size: int, drop_last: bool, rank: int, world_size: int) -> int:

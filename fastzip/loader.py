@@ -3,121 +3,24 @@
 from __future__ import annotations
 
 import operator
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from numpy.lib import npyio
 
-from fastzip import _fetch, _order, _threads, errors
-from fastzip._npy import Header
-from fastzip.npz import NpzFile
+from fastzip import _order, _threads
+from fastzip._feeds import Padded, Ragged, Samples, Source, feed
 
 __all__ = ["Loader"]
 
-Samples: TypeAlias = npt.NDArray[np.int64]
 _VERSION: Final = 1
 """Of the dictionary that `Loader.state_dict` makes."""
 _IN_USE: Final = "the iterator is in use already: one thread at a time, and no signal handler"
-_CHOSEN: Final = ("length", "shuffle", "seed")
+_OF_BUCKETS: Final = ("bucket_by_length", "step", "lengths")
+_CHOSEN: Final = ("length", "shuffle", "seed", *_OF_BUCKETS)
 """What the order is made of: a state is good for a loader that has the same."""
-
-
-class _Members:
-    """Samples that are members of an archive, all or some."""
-
-    def __init__(self, npz: NpzFile, positions: Samples | None) -> None:
-        self._npz, self._positions = npz, positions
-        self._likely: Header | None = None  # of the next batch's first member
-
-    def __len__(self) -> int:
-        return len(self._npz) if self._positions is None else len(self._positions)
-
-    def __repr__(self) -> str:
-        where = self._npz.index.where
-        return repr(where) if self._positions is None else f"{len(self)} of {where!r}"
-
-    def __reduce__(self) -> Any:
-        return _Members, (self._npz, self._positions)
-
-    def begin(self, samples: Samples, threads: int | None) -> _fetch.Ahead:
-        npz = self._npz
-        threads = npz.threads if threads is None else threads
-        limit = npz._header_limit()
-        return _fetch.Ahead(npz._reader, self._chosen(samples), threads, limit, self._likely)
-
-    def take(self, samples: Samples, threads: int | None, begun: _fetch.Ahead | None) -> Any:
-        if begun is None:
-            return self._npz.fetch(self._chosen(samples), threads=threads)
-        batch, self._likely = begun.result()
-        return batch
-
-    def _chosen(self, samples: Samples) -> Samples:
-        return samples if self._positions is None else self._positions[samples]
-
-
-class _Rows:
-    """Samples that are the rows of an array, or of what is indexed like one."""
-
-    def __init__(self, array: Any, rows: Samples | None) -> None:
-        self._array, self._rows = array, rows
-        self._plain = (  # of others numpy.take would copy everything, each time
-            type(array) in (np.ndarray, np.memmap)
-            and array.flags.c_contiguous
-            and array.flags.aligned
-            and array.dtype.isnative
-            and not array.dtype.hasobject
-        )
-
-    def __len__(self) -> int:
-        return len(self._array) if self._rows is None else len(self._rows)
-
-    def __repr__(self) -> str:
-        shape, dtype = getattr(self._array, "shape", None), getattr(self._array, "dtype", None)
-        if shape is None or dtype is None:
-            return f"{len(self)} of {type(self._array).__name__}"
-        return f"{len(self)} of {dtype}{list(shape)}"
-
-    def __reduce__(self) -> Any:
-        return _Rows, (self._array, self._rows)
-
-    def begin(self, samples: Samples, threads: int | None) -> None:
-        """Copying rows takes no time worth a thread."""
-
-    def take(self, samples: Samples, threads: int | None, begun: None) -> Any:
-        rows = samples if self._rows is None else self._rows[samples]
-        if not self._plain:
-            return self._array[rows]
-        array = self._array
-        out = _fetch.new_batch((len(rows), *array.shape[1:]), array.dtype)
-        return np.take(array, rows, axis=0, out=out, mode="clip")  # "raise" would copy once more
-
-
-_Source: TypeAlias = _Members | _Rows
-
-
-def _source(given: Any, what: str) -> _Source:
-    """What stands for a source: an archive, an array, or one of these with keys."""
-    keys: Any = None
-    if isinstance(given, tuple):
-        if len(given) != 2:
-            raise TypeError(f"{what} is a tuple of {len(given)}; it takes an archive and its keys")
-        given, keys = given
-    if isinstance(given, NpzFile):
-        return _Members(given, None if keys is None else _fetch.resolve(given.index, keys))
-    if isinstance(given, (str, bytes, npyio.NpzFile)) or hasattr(given, "__fspath__"):
-        raise TypeError(f"{what} is a {type(given).__name__}; open it with fastzip.load")
-    if isinstance(given, (list, tuple, Mapping)) or not hasattr(given, "__getitem__"):
-        raise TypeError(
-            f"{what} is a {type(given).__name__}; it takes an NpzFile, an array, or one of these "
-            "and its keys as a tuple"
-        )
-    rows = None if keys is None else np.arange(len(given), dtype=np.int64)[keys]
-    if rows is not None and rows.ndim != 1:
-        raise TypeError(f"the keys of {what} must be one-dimensional: a slice, positions, a mask")
-    return _Rows(given, rows)
 
 
 def _whole(value: object, what: str, least: int, below: int = 1 << 62) -> int:
@@ -147,12 +50,13 @@ class Loader:
 
     Parameters
     ----------
-    source : NpzFile, array or (NpzFile or array, keys)
+    source : NpzFile, array, (NpzFile or array, keys), Padded or Ragged
         Where the samples come from. Sample i is member i of an archive in the order of its `files`,
         or row i of an array; or ``keys[i]`` of it, where the keys are what `NpzFile.fetch` takes:
         names, positions, a slice, a boolean mask. An array is anything that has a length and is
-        indexed with an int64 array along its first axis.
-    *arrays : NpzFile, array or (NpzFile or array, keys)
+        indexed with an int64 array along its first axis. `Padded` and `Ragged` stand for members of
+        different lengths.
+    *arrays : as for source
         More of each sample, such as its label; as many samples as `source` has.
     batch_size : int
         Samples of a batch of this rank. The last batch of an epoch may have fewer.
@@ -174,20 +78,29 @@ class Loader:
         in one of them.
     collate : callable, optional
         Makes what is handed out of each batch, in the thread that iterates.
+    bucket_by_length : int, optional
+        Make batches of samples of about one length, so that less of them is filling: sort so many
+        steps' samples at a time, where a step is a batch of each rank. 1 sorts within a step alone;
+        100 is much, and still a random order. Lengths are those of the first source that is
+        `Padded` or `Ragged`; they are looked at when the loader is made.
 
     Raises
     ------
     TypeError, ValueError
-        If a source isn't one, the sources differ in length, or a number is out of its range.
+        If a source isn't one, the sources differ in length, or a number is out of its range; if
+        there are no lengths to `bucket_by_length`.
     KeyError, IndexError
         If an archive doesn't have one of the keys.
 
     Notes
     -----
     Iterating gives a tuple ``(x, y, …)`` of arrays, one for each source, or the array itself if
-    there is one source. It goes through the epoch `epoch` and then counts that up. Every call of
-    ``iter`` gives an iterator of its own, which begins at the epoch's start, or, once after
-    `load_state_dict`, where the state was taken. `state_dict` tells of the one made last.
+    there is one source. In the place of an array `Padded` gives a tuple ``(batch, lengths)`` and
+    `Ragged` a tuple ``(values, offsets)``.
+
+    It goes through the epoch `epoch` and then counts that up. Every call of ``iter`` gives an
+    iterator of its own, which begins at the epoch's start, or, once after `load_state_dict`, where
+    the state was taken. `state_dict` tells of the one made last.
 
     What is wrong with a batch, such as a damaged member, is raised when that batch is due, as
     `NpzFile.fetch` raises it; ``next`` goes on with the one behind it. Whatever else is raised
@@ -228,12 +141,13 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         collate: Callable[[Any], Any] | None = None,
+        bucket_by_length: int | None = None,
     ) -> None:
         if collate is not None and not callable(collate):
             raise TypeError(f"collate must be callable, not {type(collate).__name__}")
-        self._sources = [_source(source, "the source")]
+        self._sources = [feed(source, "the source")]
         for i, array in enumerate(arrays):
-            self._sources.append(_source(array, f"array {i}"))
+            self._sources.append(feed(array, f"array {i}"))
         self._length = len(self._sources[0])
         for i, other in enumerate(self._sources[1:]):
             if len(other) != self._length:
@@ -249,8 +163,20 @@ class Loader:
         self.world_size = _whole(world_size, "world_size", 1)
         self.rank = _whole(rank, "rank", 0, self.world_size)
         self.collate = collate
+        self.bucket_by_length = bucket_by_length
+        self._lengths: Samples | None = None
+        if bucket_by_length is not None:
+            self.bucket_by_length = _whole(bucket_by_length, "bucket_by_length", 1)
+            self._lengths = self._find_lengths()
         self._progress = _Progress(0, 0)
         self._resumes = False  # does the next iterator begin at the progress's position?
+
+    def _find_lengths(self) -> Samples:
+        """By what samples are sorted."""
+        for each in self._sources:
+            if isinstance(each, (Padded, Ragged)):
+                return each.lengths(self.threads)
+        raise ValueError("bucket_by_length needs a source with lengths: Padded or Ragged")
 
     @property
     def epoch(self) -> int:
@@ -265,13 +191,26 @@ class Loader:
 
     def __iter__(self) -> Iterator[Any]:
         before = self._progress
-        self._progress = _Progress(before.epoch, before.position if self._resumes else 0)
-        self._resumes = False
-        return _Batches(self, self._sources, self._length, self._progress)
+        progress = _Progress(before.epoch, before.position if self._resumes else 0)
+        self._progress, self._resumes = progress, False
+        return _Batches(self, self._sources, self._order_of(progress.epoch), self._length, progress)
+
+    def _order_of(self, epoch: int) -> Samples | None:
+        """The order of an epoch's samples; None for 0, 1, 2, …"""
+        order = _order.shuffled(self._length, self.seed, epoch) if self.shuffle else None
+        if self._lengths is None or self.bucket_by_length is None:
+            return order
+        key = (self.seed, epoch) if self.shuffle else None
+        order = np.arange(self._length, dtype=np.int64) if order is None else order
+        return _order.bucketed(
+            order, self._lengths, self.batch_size * self.world_size, self.bucket_by_length, key
+        )
 
     def __repr__(self) -> str:
         names = ("batch_size", "shuffle", "seed", "drop_last", "prefetch", "threads", "rank")
         options = [f"{name}={getattr(self, name)!r}" for name in (*names, "world_size")]
+        if self.bucket_by_length is not None:
+            options.append(f"bucket_by_length={self.bucket_by_length}")
         if self.collate is not None:
             name = getattr(self.collate, "__qualname__", type(self.collate).__qualname__)
             options.append(f"collate={name}")
@@ -314,7 +253,9 @@ class Loader:
         -------
         dict
             ``version``; ``length``, ``shuffle`` and ``seed``, which make the order; ``epoch``; and
-            ``position``, how many samples of the epoch all ranks together are through with.
+            ``position``, how many samples of the epoch all ranks together are through with. With
+            `bucket_by_length` that number as well, ``step``, the samples of a step, and
+            ``lengths``, a CRC-32 of all lengths: they make the order, too.
 
         Examples
         --------
@@ -328,14 +269,19 @@ class Loader:
         (0, 4)
         """
         position = self._progress.position
-        chosen = {"length": self._length, "shuffle": self.shuffle, "seed": self.seed}
+        chosen: dict[str, Any] = {"length": self._length, "shuffle": self.shuffle}
+        chosen["seed"] = self.seed
+        if self._lengths is not None:
+            chosen["bucket_by_length"] = self.bucket_by_length
+            chosen["step"] = self.batch_size * self.world_size
+            chosen["lengths"] = zlib.crc32(self._lengths.astype("<i8").tobytes())
         return {"version": _VERSION, **chosen, "epoch": self.epoch, "position": position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Have the next iterator go on where this state was taken.
 
         Every sample of the epoch that had not been handed out then comes once, also if `batch_size`
-        or `world_size` are others now.
+        or `world_size` are others now; with `bucket_by_length` their product must be the same.
 
         Parameters
         ----------
@@ -345,8 +291,8 @@ class Loader:
         Raises
         ------
         ValueError
-            If it is no such state, or one of a loader of another length, `shuffle` or `seed`: its
-            samples would come in another order. Nothing changes then.
+            If it is no such state, or one of a loader of another length, `shuffle`, `seed` or
+            `bucket_by_length`: its samples would come in another order. Nothing changes then.
 
         Examples
         --------
@@ -359,14 +305,16 @@ class Loader:
         [array([4, 5, 6]), array([7, 8, 9])]
         """
         ours = self.state_dict()
-        missing = [name for name in ours if name not in state]
+        needed = [name for name in ours if name not in _OF_BUCKETS]
+        missing = [name for name in needed if name not in state]
         if missing:
             raise ValueError(f"this is no state of a Loader: it lacks {', '.join(missing)}")
         for name in ("version", *_CHOSEN):
-            if state[name] != ours[name]:
+            theirs = state.get(name)
+            if theirs != ours.get(name):
                 raise ValueError(
-                    f"the state is of a Loader of {name} {state[name]!r}, and this one is of "
-                    f"{ours[name]!r}"
+                    f"the state is of a Loader of {name} {theirs!r}, and this one is of "
+                    f"{ours.get(name)!r}"
                 )
         epoch = _whole(state["epoch"], "epoch", 0, _order.SEEDS)
         position = _whole(state["position"], "position", 0, self._length + 1)
@@ -389,17 +337,19 @@ class _Batches(Iterator[Any]):
     """One pass through an epoch, or the rest of it."""
 
     def __init__(
-        self, loader: Loader, sources: list[_Source], length: int, progress: _Progress
+        self,
+        loader: Loader,
+        sources: list[Source],
+        order: _order.Order | None,
+        length: int,
+        progress: _Progress,
     ) -> None:
         self._begun: deque[_Begun] = deque()
         self._sources, self._progress = sources, progress
         self._batch_size, self._threads = loader.batch_size, loader.threads
         self._rank, self._world_size = loader.rank, loader.world_size
         self._prefetch, self._collate = loader.prefetch, loader.collate
-        self._length = length
-        self._order: _order.Order | None = None
-        if loader.shuffle:
-            self._order = _order.shuffled(length, loader.seed, progress.epoch)
+        self._order, self._length = order, length
         self._at = progress.position  # where the next batch to begin begins
         left = _order.batches(
             length - self._at, self._batch_size, loader.drop_last, self._rank, self._world_size
@@ -458,7 +408,7 @@ class _Batches(Iterator[Any]):
         parts = []
         for source, begun in zip(self._sources, batch.parts, strict=True):
             # What a signal's handler raises while members are read is no failure of theirs.
-            self._failures = errors.Located if isinstance(source, _Members) else Exception
+            self._failures = source.failures
             parts.append(source.take(batch.samples, self._threads, begun))
         self._failures = Exception
         result = parts[0] if len(parts) == 1 else tuple(parts)

@@ -136,6 +136,8 @@ def test_loader_examples(tmp_path, monkeypatch):
     arrays = {f"{kind}/{i}": np.full((2, 3), i) for i in range(100) for kind in ("img", "seg")}
     np.savez_compressed(tmp_path / "training.npz", **arrays)
     np.save(tmp_path / "labels.npy", np.arange(200))
+    texts = {f"text-{i}": np.arange(i % 7) for i in range(100)}
+    np.savez_compressed(tmp_path / "texts.npz", **texts)
     monkeypatch.chdir(tmp_path)
     space = {}
     for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):

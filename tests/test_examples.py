@@ -16,6 +16,7 @@ NEEDS = {"torch_training": "torch"}
 OUTPUT = {
     "bitmaps": "300 samples, every batch the same",
     "one_line": "40 samples, all equal",
+    "padded": "400 sentences in each of 2 epochs, half the filling or less",
     "studies": "30 studies, 150 slices, all equal",
     "torch_training": "epoch 2: 100% right",
     "two_datasets": "100 samples of two data sets, as they were",

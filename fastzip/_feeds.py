@@ -1,0 +1,304 @@
+"""What a `Loader` reads from: archives, arrays, and archives of members of different lengths.
+
+Each kind of source tells how many samples it has, begins to read some of them, and gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import npyio
+
+from fastzip import _fetch, _ragged, _threads, errors
+from fastzip._npy import Header
+from fastzip.npz import NpzFile
+
+__all__ = ["Padded", "Ragged"]
+
+Samples: TypeAlias = npt.NDArray[np.int64]
+Begun: TypeAlias = _fetch.Ahead | _ragged.Ahead
+
+
+class _Members:
+    """Samples that are members of an archive, all or some."""
+
+    failures: Any = errors.Located
+    """What `take` raises when something is wrong with the samples."""
+
+    def __init__(self, npz: NpzFile, keys: Any) -> None:
+        self._npz = npz
+        self._positions = None if keys is None else _fetch.resolve(npz.index, keys)
+
+    def __len__(self) -> int:
+        return len(self._npz) if self._positions is None else len(self._positions)
+
+    def __repr__(self) -> str:
+        where = self._npz.index.where
+        return repr(where) if self._positions is None else f"{len(self)} of {where!r}"
+
+    def chosen(self, samples: Samples) -> Samples:
+        """The positions of these samples' members."""
+        return samples if self._positions is None else self._positions[samples]
+
+    def threads(self, threads: int | None) -> int:
+        """How many work on a batch."""
+        return _threads.resolve(self._npz.threads if threads is None else threads)
+
+
+class Members(_Members):
+    """Members that are alike: a batch is what `fetch` gives."""
+
+    def __init__(self, npz: NpzFile, keys: Any) -> None:
+        super().__init__(npz, keys)
+        self._likely: Header | None = None  # of the next batch's first member
+
+    def __reduce__(self) -> Any:
+        return Members, (self._npz, self._positions)
+
+    def begin(self, samples: Samples, threads: int | None) -> Begun:
+        reader, limit = self._npz._reader, self._npz._header_limit()
+        chosen = self.chosen(samples)
+        return _fetch.Ahead(reader, chosen, self.threads(threads), limit, self._likely)
+
+    def take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
+        if begun is None:
+            return self._npz.fetch(self.chosen(samples), threads=threads)
+        batch, self._likely = begun.result()
+        return batch
+
+
+class _Unequal(_Members):
+    """Members of different lengths."""
+
+    def __init__(self, npz: NpzFile, keys: Any = None) -> None:
+        if not isinstance(npz, NpzFile):
+            raise TypeError(
+                f"{type(self).__name__} takes an NpzFile, as fastzip.load opens it, not a "
+                f"{type(npz).__name__}"
+            )
+        super().__init__(npz, keys)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join([super().__repr__(), *self._options()])})"
+
+    def _options(self) -> list[str]:
+        return []
+
+    def lengths(self, threads: int | None) -> npt.NDArray[np.int64]:
+        """How long each sample is; 0 for those that are damaged, or no arrays with a length."""
+        npz = self._npz
+        npz._live()
+        keys = slice(None) if self._positions is None else self._positions
+        threads = self.threads(threads)
+        return _ragged.lengths(npz._reader, keys, threads, npz._header_limit(), lenient=True)
+
+
+class Ragged(_Unequal):
+    """Members of different lengths as a source of a `Loader`, one after another.
+
+    Parameters
+    ----------
+    npz : NpzFile
+        The archive.
+    keys : sequence, optional
+        Which members are the samples, as for `NpzFile.fetch`; all of them by default.
+
+    Raises
+    ------
+    TypeError
+        If it isn't an `NpzFile`.
+    KeyError, IndexError
+        If the archive doesn't have one of the keys.
+
+    Notes
+    -----
+    Its part of a batch is what `NpzFile.fetch_ragged` returns, a tuple ``(values, offsets)``.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez_compressed(file, **{f"text-{i}": np.arange(i) for i in range(4)})
+    >>> texts = fastzip.load(file.getvalue())
+    >>> for (values, offsets), label in fastzip.Loader(
+    ...     fastzip.Ragged(texts), np.array([1, 0, 0, 1]), batch_size=3
+    ... ):
+    ...     print(values, offsets, label)
+    [0 0 1] [0 0 1 3] [1 0 0]
+    [0 1 2] [0 3] [1]
+    """
+
+    def __reduce__(self) -> Any:
+        return Ragged, (self._npz, self._positions)
+
+    def begin(self, samples: Samples, threads: int | None) -> Begun:
+        reader, limit = self._npz._reader, self._npz._header_limit()
+        chosen, threads = self.chosen(samples), self.threads(threads)
+        return _ragged.Ahead(partial(_ragged.RaggedBatch, reader, chosen, threads, limit))
+
+    def take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
+        if begun is not None:
+            return begun.result()
+        return self._npz.fetch_ragged(self.chosen(samples), threads=threads)
+
+
+class Padded(_Unequal):
+    """Members of different lengths as a source of a `Loader`, side by side with filling behind.
+
+    Parameters
+    ----------
+    npz : NpzFile
+        The archive.
+    keys : sequence, optional
+        Which members are the samples, as for `NpzFile.fetch`; all of them by default.
+    fill_value, length, truncate
+        As for `NpzFile.fetch_padded`.
+
+    Raises
+    ------
+    TypeError
+        If it isn't an `NpzFile`, or `length` no integer.
+    ValueError
+        If `length` is below 0.
+    KeyError, IndexError
+        If the archive doesn't have one of the keys.
+
+    Notes
+    -----
+    Its part of a batch is what `NpzFile.fetch_padded` returns, a tuple ``(batch, lengths)``. Rows
+    are as long as the batch's longest member, unless `length` says otherwise. Whether `fill_value`
+    fits the members' dtype shows when a batch is read.
+
+    See Also
+    --------
+    Loader : its `bucket_by_length` makes batches of samples of about one length.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez_compressed(file, **{f"text-{i}": np.arange(i) for i in range(4)})
+    >>> texts = fastzip.load(file.getvalue())
+    >>> for (batch, lengths), label in fastzip.Loader(
+    ...     fastzip.Padded(texts, fill_value=-1), np.array([1, 0, 0, 1]), batch_size=3
+    ... ):
+    ...     print(batch.tolist(), lengths, label)
+    [[-1, -1], [0, -1], [0, 1]] [0 1 2] [1 0 0]
+    [[0, 1, 2]] [3] [1]
+    """
+
+    def __init__(
+        self,
+        npz: NpzFile,
+        keys: Any = None,
+        *,
+        fill_value: Any = 0,
+        length: int | None = None,
+        truncate: bool = False,
+    ) -> None:
+        super().__init__(npz, keys)
+        self._fill_value, self._truncate = fill_value, bool(truncate)
+        self._length = _ragged.check_width(length)
+
+    def _options(self) -> list[str]:
+        given = ("fill_value", self._fill_value, 0), ("length", self._length, None)
+        options = [f"{name}={value!r}" for name, value, usual in given if value is not usual]
+        return options + ["truncate=True"] * self._truncate
+
+    def __reduce__(self) -> Any:
+        options = {
+            "fill_value": self._fill_value,
+            "length": self._length,
+            "truncate": self._truncate,
+        }
+        return partial(Padded, **options), (self._npz, self._positions)
+
+    def begin(self, samples: Samples, threads: int | None) -> Begun:
+        reader, limit = self._npz._reader, self._npz._header_limit()
+        what = reader, self.chosen(samples), self.threads(threads), limit
+        how = self._fill_value, self._length, self._truncate
+        return _ragged.Ahead(partial(_ragged.PaddedBatch, *what, *how))
+
+    def take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
+        if begun is not None:
+            return begun.result()
+        return self._npz.fetch_padded(
+            self.chosen(samples),
+            self._fill_value,
+            self._length,
+            truncate=self._truncate,
+            threads=threads,
+        )
+
+
+class Rows:
+    """Samples that are the rows of an array, or of what is indexed like one."""
+
+    failures: Any = Exception
+
+    def __init__(self, array: Any, rows: Samples | None) -> None:
+        self._array, self._rows = array, rows
+        self._plain = (  # of others numpy.take would copy everything, each time
+            type(array) in (np.ndarray, np.memmap)
+            and array.flags.c_contiguous
+            and array.flags.aligned
+            and array.dtype.isnative
+            and not array.dtype.hasobject
+        )
+
+    def __len__(self) -> int:
+        return len(self._array) if self._rows is None else len(self._rows)
+
+    def __repr__(self) -> str:
+        shape, dtype = getattr(self._array, "shape", None), getattr(self._array, "dtype", None)
+        if shape is None or dtype is None:
+            return f"{len(self)} of {type(self._array).__name__}"
+        return f"{len(self)} of {dtype}{list(shape)}"
+
+    def __reduce__(self) -> Any:
+        return Rows, (self._array, self._rows)
+
+    def begin(self, samples: Samples, threads: int | None) -> None:
+        """Copying rows takes no time worth a thread."""
+
+    def take(self, samples: Samples, threads: int | None, begun: None) -> Any:
+        rows = samples if self._rows is None else self._rows[samples]
+        if not self._plain:
+            return self._array[rows]
+        array = self._array
+        out = _fetch.new_batch((len(rows), *array.shape[1:]), array.dtype)
+        return np.take(array, rows, axis=0, out=out, mode="clip")  # "raise" would copy once more
+
+
+Source: TypeAlias = Members | Ragged | Padded | Rows
+
+
+def feed(given: Any, what: str) -> Source:
+    """What stands for a source: an archive, an array, or one of these with keys."""
+    keys: Any = None
+    if isinstance(given, (Padded, Ragged)):
+        return given
+    if isinstance(given, tuple):
+        if len(given) != 2:
+            raise TypeError(f"{what} is a tuple of {len(given)}; it takes an archive and its keys")
+        given, keys = given
+    if isinstance(given, NpzFile):
+        return Members(given, keys)
+    if isinstance(given, (Padded, Ragged)):
+        kind = type(given).__name__
+        raise TypeError(f"{what} is a {kind} with keys; it takes them itself: {kind}(npz, keys)")
+    if isinstance(given, (str, bytes, npyio.NpzFile)) or hasattr(given, "__fspath__"):
+        raise TypeError(f"{what} is a {type(given).__name__}; open it with fastzip.load")
+    if isinstance(given, (list, tuple, Mapping)) or not hasattr(given, "__getitem__"):
+        raise TypeError(
+            f"{what} is a {type(given).__name__}; it takes an NpzFile, an array, or one of these "
+            "and its keys as a tuple"
+        )
+    rows = None if keys is None else np.arange(len(given), dtype=np.int64)[keys]
+    if rows is not None and rows.ndim != 1:
+        raise TypeError(f"the keys of {what} must be one-dimensional: a slice, positions, a mask")
+    return Rows(given, rows)

@@ -14,6 +14,9 @@ import numpy.typing as npt
 SEEDS: Final = 1 << 64
 """Seeds and epochs are below this."""
 
+_PIECE: Final = 1 << 16
+"""Numbers that temporary memory is taken for: each worker has its own."""
+
 Order = npt.NDArray[np.int64]
 
 
@@ -27,36 +30,39 @@ def shuffled(n: int, seed: int, epoch: int, stream: int = 0) -> Order:
     key = np.array([seed, epoch], np.uint64)
     drawn: npt.NDArray[np.uint64] = np.random.Philox(key=key, counter=stream << 192).random_raw(n)
     low = np.uint64((1 << max(n - 1, 0).bit_length()) - 1)
-    drawn &= ~low
-    drawn |= np.arange(n, dtype=np.uint64)
+    for start in range(0, n, _PIECE):
+        part = drawn[start : start + _PIECE]
+        part &= ~low
+        part |= np.arange(start, start + len(part), dtype=np.uint64)
     drawn.sort()
     drawn &= low
     return drawn.view(np.int64)
 
 
-def bucketed(
+def bucket(
     order: Order, lengths: Order, step: int, steps: int, key: tuple[int, int] | None
-) -> Order:
-    """This order of samples, changed so that those of a step are of about one length.
+) -> None:
+    """Change this order of samples so that those of a step are of about one length.
 
     What doesn't make a whole step stays at the end. The others are sorted by length, `steps` steps
     at a time; samples of one length stay as they were. With a key (seed, epoch), the steps are then
     put in the order that stream 1 of `shuffled` gives.
     """
     whole = len(order) // step * step
-    window = min(steps * step, whole)
-    result = order.copy()
-    if not whole:
-        return result
-    for part in (result[: whole // window * window], result[whole // window * window : whole]):
-        if len(part):
-            rows = part.reshape(-1, min(window, len(part)))
-            by_length = np.argsort(lengths[rows], axis=1, kind="stable")
-            rows[:] = np.take_along_axis(rows, by_length, axis=1)
+    window = min(steps * step, max(whole, 1))
+    full = whole // window * window
+    across = max(1, _PIECE // window) * window
+    for start in range(0, full, across):
+        _sort_rows(order[start : min(start + across, full)].reshape(-1, window), lengths)
+    _sort_rows(order[full:whole].reshape(1, -1), lengths)
     if key is not None:
-        body = result[:whole].reshape(-1, step)
+        body = order[:whole].reshape(-1, step)
         body[:] = body[shuffled(len(body), *key, stream=1)]
-    return result
+
+
+def _sort_rows(rows: Order, lengths: Order) -> None:
+    by_length = np.argsort(lengths[rows], axis=1, kind="stable")
+    rows[:] = np.take_along_axis(rows, by_length, axis=1)
 
 
 def batches(n: int, batch_size: int, drop_last: bool, rank: int, world_size: int) -> int:

@@ -202,9 +202,9 @@ class Loader:
             return order
         key = (self.seed, epoch) if self.shuffle else None
         order = np.arange(self._length, dtype=np.int64) if order is None else order
-        return _order.bucketed(
-            order, self._lengths, self.batch_size * self.world_size, self.bucket_by_length, key
-        )
+        step = self.batch_size * self.world_size
+        _order.bucket(order, self._lengths, step, self.bucket_by_length, key)
+        return order
 
     def __repr__(self) -> str:
         names = ("batch_size", "shuffle", "seed", "drop_last", "prefetch", "threads", "rank")

@@ -201,9 +201,8 @@ def test_bucketed(lengths, step, steps, key):
     """As it is described in the documentation, word for word."""
     n, lengths = len(lengths), np.array(lengths, np.int64)
     order = np.arange(n) if key is None else _order.shuffled(n, *key)
-    before = order.copy()
-    got = _order.bucketed(order, lengths, step, steps, key)
-    assert np.array_equal(order, before)
+    got = order.copy()
+    _order.bucket(got, lengths, step, steps, key)
     whole = n // step * step
     right = []
     for start in range(0, whole, step * steps):
@@ -215,10 +214,24 @@ def test_bucketed(lengths, step, steps, key):
     assert got.tolist() == flat(right) + order[whole:].tolist()
 
 
+def test_large_orders(monkeypatch):
+    """Those that are made in several pieces."""
+    lengths = np.random.default_rng(0).integers(0, 99, 5003)
+    orders = []
+    for piece in (1 << 16, 1000, 7):
+        monkeypatch.setattr(_order, "_PIECE", piece)
+        order = _order.shuffled(5003, 1, 2)
+        _order.bucket(order, lengths, 8, 3, (1, 2))
+        orders.append(order.tolist())
+    assert orders[0] == orders[1] == orders[2]
+    assert sorted(orders[0]) == list(range(5003))
+
+
 def test_orders_by_value():
     """As they were when they were first written down."""
     lengths = np.array([5, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5])
-    order = _order.bucketed(_order.shuffled(11, 7, 2), lengths, 2, 3, (7, 2))
+    order = _order.shuffled(11, 7, 2)
+    _order.bucket(order, lengths, 2, 3, (7, 2))
     assert order.tolist() == BUCKETED
     assert _order.shuffled(9, 7, 2, stream=1).tolist() == STREAM
 

@@ -189,6 +189,10 @@ def loading() -> Iterator[Row]:
         title = f"DataLoader, ArchiveDataset in 2 workers, an epoch, {SIZES[name]}"
         epoch = partial(loaders.loading, name, size)
         yield Row(f"torch-{name}", title, "np.load in 2 workers", target, epoch)
+        title = f"Loader, 2 threads and no workers, an epoch, {SIZES[name]}"
+        epoch = partial(loaders.without_workers, name, size, 2)
+        against = "torch's DataLoader, np.load in 2 workers"
+        yield Row(f"loader-torch-{name}", title, against, 20 if name == "small" else 6, epoch)
 
 
 KINDS = (opening, reading, fetching, padding, looping, loading, zipfiles)

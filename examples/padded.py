@@ -7,9 +7,12 @@ source, which inflates each sequence into its row while the last batch is worked
 """
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastzip
 
@@ -17,7 +20,7 @@ BATCH = 16
 PAD = 0
 
 
-def before(path, order):
+def before(path: Path, order: NDArray[np.int64]) -> Iterator[tuple[Any, Any]]:
     """One member after the other, each copied twice on its way into the batch."""
     with np.load(path) as npz:
         names = npz.files
@@ -28,7 +31,7 @@ def before(path, order):
             yield np.stack(padded), np.array([len(m) for m in members])
 
 
-def make(path, members=400):
+def make(path: Path, members: int = 400) -> NDArray[np.int64]:
     """Sentences of token ids; most are short."""
     rng = np.random.default_rng(0)
     lengths = np.minimum(rng.geometric(0.02, members), 512)
@@ -37,21 +40,21 @@ def make(path, members=400):
     return lengths
 
 
-def filling(loader):
+def filling(loader: fastzip.Loader) -> int:
     """How many elements of an epoch's batches are filling."""
     return sum(batch.size - int(lengths.sum()) for (batch, lengths), _ in loader)
 
 
-def main(folder):
+def main(folder: Path) -> None:
     path = folder / "sentences.npz"
     right = make(path)
     with fastzip.load(path) as npz:
         numbers = np.arange(len(npz))  # stands for labels: which sample is it?
         source = fastzip.Padded(npz, fill_value=PAD)
-        options = {"batch_size": BATCH, "shuffle": True, "seed": 1}
+        options: dict[str, Any] = {"batch_size": BATCH, "shuffle": True, "seed": 1}
         loader = fastzip.Loader(source, numbers, **options, bucket_by_length=10)
         for _epoch in range(2):
-            order = []
+            order: list[int] = []
             for (batch, lengths), chosen in loader:
                 mask = np.arange(batch.shape[1]) < lengths[:, None]
                 assert (mask.sum(axis=1) == right[chosen]).all()

@@ -155,8 +155,12 @@ class Padded(_Unequal):
         The archive.
     keys : sequence, optional
         Which members are the samples, as for `NpzFile.fetch`; all of them by default.
-    fill_value, length, truncate
-        As for `NpzFile.fetch_padded`.
+    fill_value : scalar, optional
+        What stands behind the members.
+    length : int, optional
+        How long the rows are; None for the longest of each batch's members.
+    truncate : bool, optional
+        Keep the first `length` elements of longer members, instead of refusing them.
 
     Raises
     ------

@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -171,6 +172,12 @@ def slices(rng: np.random.Generator, n: int, size: int) -> Arrays:
         yield prose[start : start + size]
 
 
+def noise(rng: np.random.Generator, n: int, size: int) -> Arrays:
+    """Random bytes of 64 kinds: nothing to wait for where only agreement counts."""
+    for _ in range(n):
+        yield rng.integers(32, 96, size, np.uint8)
+
+
 def write_texts(file: BinaryIO, texts: Arrays) -> None:
     """Plain files in a .zip."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
@@ -236,6 +243,7 @@ class Set(NamedTuple):
     compressed: bool = True
     plain: bool = False  # text files, not arrays
     unequal: bool = False  # members of different lengths
+    suite: bool = False  # of `python -m bench` alone, not of the speed table
 
 
 SETS = {
@@ -254,11 +262,24 @@ SETS = {
     "text100k": Set(13, 1_500, lambda rng, n: slices(rng, n, 102_400), plain=True),
     "sentences": Set(14, 5_000, sentences, unequal=True),
     "frames": Set(15, 1_000, frames, unequal=True),
+    "stored32m": Set(16, 1, lambda rng, n: floats(rng, n, 8 << 20), compressed=False, suite=True),
+    "text10k": Set(17, 2_000, lambda rng, n: slices(rng, n, 10_240), plain=True, suite=True),
+    **{
+        f"grow{kib}k": Set(20, max(128, 16_384 // kib), partial(slices, size=kib << 10), suite=True)
+        for kib in (1, 4, 16, 64, 256, 1024)
+    },
+    "check": Set(30, 70, lambda rng, n: noise(rng, n, 300), suite=True),
+    "check1": Set(31, 1, lambda rng, n: noise(rng, n, 90_000), suite=True),
+    "check-text": Set(32, 40, lambda rng, n: noise(rng, n, 500), plain=True, suite=True),
+    "check-unequal": Set(33, 40, lambda rng, n: sentences(rng, n), unequal=True, suite=True),
+    "open1k": Set(10, 1_000, suite=True),
+    "open60k": Set(10, 60_000, suite=True),
     "open250k": Set(10, 250_000),
     "open1m": Set(10, 1_000_000),
 }
-UNEQUAL = [name for name, s in SETS.items() if s.unequal]
-FETCHED = [n for n, s in SETS.items() if s.arrays and s.members > 1 and not (s.plain or s.unequal)]
+TABLE = {name: s for name, s in SETS.items() if not s.suite}  # the speed table's
+UNEQUAL = [name for name, s in TABLE.items() if s.unequal]
+FETCHED = [n for n, s in TABLE.items() if s.arrays and s.members > 1 and not (s.plain or s.unequal)]
 NAME_BYTES = len(NAME.format(0) + ".npy")  # of each member of every set
 
 

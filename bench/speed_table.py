@@ -103,7 +103,7 @@ def main() -> int:
             parser.error(f"{engine} isn't installed")
     if not rows:
         parser.error(f"no row is called {asked.rows}")
-    for name in data.SETS:
+    for name in data.TABLE:
         data.path(name)  # built before any clock starts
     print(surroundings(), end="\n\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)

@@ -16,10 +16,21 @@ from typing import Any, Final
 import numpy as np
 
 import fastzip
-from fastzip import _core
+from fastzip import _bench_byhand, _core
 
 _PATCHES: Final = {"zlib-ng": "zlib_ng.zlib_ng", "ISA-L": "isal.isal_zlib"}
 """What `zipfile` may use instead of zlib: the module of each that has zlib's functions."""
+
+_BY_HAND: Final = {"libdeflate": _bench_byhand.libdeflate, "cramjam": _bench_byhand.cramjam}
+"""What inflates a whole stream at once."""
+
+_ENGINES: Final = {
+    "fastzip": None,
+    "fastzip, zlib-ng": "zlib_ng",
+    "fastzip, libdeflate": "libdeflate",
+    "fastzip, batch": "batch",
+}
+"""fastzip as it is, and by each of its engines alone."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,17 @@ def _engine(libdeflate: bool, lanes: int) -> Iterator[None]:
         _core.use_lanes(before, level)
 
 
+class Missing(Exception):
+    """This way of reading isn't there; the message says why."""
+
+
+def names(arrays: bool) -> list[str]:
+    """All ways of reading that there could be, in the order in which they are always told."""
+    usual = "np.load" if arrays else "zipfile"
+    patched = [f"{usual} + {name}" for name in _PATCHES]
+    return [usual, *patched, "SPDL", *(f"{name} by hand" for name in _BY_HAND), *_ENGINES]
+
+
 def readers(arrays: bool, threads: int) -> tuple[list[Reader], dict[str, str]]:
     """Those that are installed, the usual one first; and why others aren't used.
 
@@ -82,35 +104,50 @@ def readers(arrays: bool, threads: int) -> tuple[list[Reader], dict[str, str]]:
     threads : int
         For what fastzip reads in batches.
     """
-    usual = _numpy if arrays else _zipfile
-    found = [usual()]
-    missing = {}
-    for name, module in _PATCHES.items():
+    found, missing = [], {}
+    for name in names(arrays):
         try:
-            patch = importlib.import_module(module)
-        except ImportError as exc:
-            missing[f"{found[0].name} + {name}"] = f"not installed ({exc.name or exc})"
-            continue
-        found.append(usual(name, patch))
-    engines = fastzip.engines()
-    ours = _npz if arrays else _ours
-    kinds = {
-        "fastzip": None,
-        "fastzip, zlib-ng": ("zlib_ng", False, 0),
-        "fastzip, libdeflate": ("libdeflate", True, 0),
-        "fastzip, batch": ("batch", engines["libdeflate"]["available"], 1),
-    }
-    for label, kind in kinds.items():
-        if kind is None:
-            found.append(ours(label, threads, contextlib.nullcontext))
-            continue
-        engine, libdeflate, lanes = kind
-        info: Any = engines[engine]  # type: ignore[literal-required]
-        if not info["available"]:
-            missing[label] = info["source"]
-            continue
-        found.append(ours(label, threads, _setting(libdeflate, lanes)))
+            found.append(make(name, arrays, threads))
+        except Missing as exc:
+            missing[name] = str(exc)
     return found, missing
+
+
+def make(name: str, arrays: bool, threads: int) -> Reader:
+    """The reader of this name, out of `names(arrays)`. Nothing else is imported.
+
+    Raises
+    ------
+    Missing
+        If it isn't installed, or can't read such archives.
+    """
+    if name in _ENGINES:
+        return (_npz if arrays else _ours)(name, threads, _engine_setting(name))
+    try:
+        if name == "SPDL":
+            if not arrays:
+                raise Missing("reads arrays alone")
+            load_npz = importlib.import_module("spdl.io").load_npz
+            return _by_hand(name, arrays, lambda path: _bench_byhand.Spdl(path, load_npz))
+        if name.endswith(" by hand"):
+            functions = _BY_HAND[name.removesuffix(" by hand")]()
+            return _by_hand(name, arrays, lambda path: _bench_byhand.ByHand(path, *functions))
+        usual = _numpy if arrays else _zipfile
+        _, _, patch = name.partition(" + ")
+        return usual(patch, importlib.import_module(_PATCHES[patch]) if patch else None)
+    except (ImportError, AttributeError) as exc:
+        raise Missing(f"not installed ({getattr(exc, 'name', None) or exc})") from exc
+
+
+def _engine_setting(name: str) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    kind = _ENGINES[name]
+    if kind is None:
+        return contextlib.nullcontext
+    engines: Any = fastzip.engines()
+    if not engines[kind]["available"]:
+        raise Missing(engines[kind]["source"])
+    libdeflate = kind != "zlib_ng" and engines["libdeflate"]["available"]
+    return _setting(libdeflate, int(kind == "batch"))
 
 
 def _setting(libdeflate: bool, lanes: int) -> Callable[[], contextlib.AbstractContextManager[None]]:
@@ -145,6 +182,20 @@ def _zipfile(name: str = "", module: Any = None) -> Reader:
         run=lambda archive, names, _: [archive.read(name) for name in names] and None,
         setting=_patched(name, module),
     )
+
+
+def _by_hand(name: str, arrays: bool, opener: Callable[[str], Any]) -> Reader:
+    one = (lambda archive, key: archive.array(key)) if arrays else (lambda a, key: a.read(key))
+
+    def batch(archive: Any, keys: list[str], _: Any) -> Any:
+        found = [one(archive, key) for key in keys]
+        return np.stack(found) if arrays else found
+
+    def run(archive: Any, keys: list[str], _: Any) -> None:
+        for key in keys:
+            one(archive, key)
+
+    return Reader(name, opener, lambda archive, key, _: one(archive, key), batch, run)
 
 
 def _npz(name: str, threads: int, setting: Any) -> Reader:

@@ -60,15 +60,13 @@ class Rival:
 
 
 @dataclass
-class Task:
-    """One kind of work, and what it took each reader, round by round."""
+class Measured:
+    """What one kind of work took each reader, round by round."""
 
     name: str
     unit: str
-    work: Callable[[Reader, Any, int], int]
-    """work(reader, archive, round) -> how many units."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """For a unit."""
+    """For a unit; of the readers that can do it."""
 
     def summary(self, reader: str) -> tuple[float, float, float]:
         """Lower quartile, median and upper quartile of the seconds."""
@@ -78,6 +76,14 @@ class Task:
         """How many times faster than the usual one, round by round; the same three."""
         pairs = zip(self.seconds[usual], self.seconds[reader], strict=True)
         return _quartiles([a / b for a, b in pairs])
+
+
+@dataclass
+class Task(Measured):
+    """One kind of work on this archive."""
+
+    work: Callable[[Reader, Any, int], int] = lambda *_: 1
+    """work(reader, archive, round) -> how many units."""
 
 
 def _quartiles(values: list[float]) -> tuple[float, float, float]:
@@ -275,10 +281,10 @@ def tasks(material: Material) -> list[Task]:
         reader.run(archive, names[run], positions[run])
         return int(material.sizes[run].sum())
 
-    found = [Task(OPEN, "archive", open_), Task("one member", "member", one)]
+    found = [Task(OPEN, "archive", work=open_), Task("one member", "member", work=one)]
     if batch > 1:
-        found.append(Task(f"batch of {batch}", "batch", batches))
-    found.append(Task("verify", "byte", test))
+        found.append(Task(f"batch of {batch}", "batch", work=batches))
+    found.append(Task("verify", "byte", work=test))
     return found
 
 

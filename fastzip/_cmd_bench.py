@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 HELP: Final = "measure every way to read this archive"
 DESCRIPTION: Final = """\
-Read this archive with np.load or zipfile, the same with zlib-ng and ISA-L in place of zlib, and
-with each of fastzip's engines: open it, read members at random, a batch of 64 of them, and verify
-run after run of neighbours. All must read the same before anything is timed. Readers take turns,
+Read this archive with np.load or zipfile, the same with zlib-ng and ISA-L in place of zlib, SPDL's
+load_npz, libdeflate and cramjam called by hand, and with each of fastzip's engines, as far as they
+are installed: open it, read members at random, a batch of 64 of them, and verify run after run of
+neighbours. All must read the same before anything is timed. Readers take turns,
 round by round; told are medians and quartiles, and how many times faster than the first reader,
 also round by round. The file is in the page cache after the first round, so disks don't count."""
 EXAMPLES: Final = """\
@@ -27,6 +28,7 @@ examples:
   fastzip bench training.npz
   fastzip bench training.npz --seconds 60 --threads 1 --plot bench.svg
   fastzip bench texts.zip --json > bench.json"""
+_RIVALS: Final = ("cramjam", "spdl_io")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +92,7 @@ def _about(
 ) -> dict[str, Any]:  # fmt: skip
     from fastzip import _machine
 
-    versions = _machine.versions()
+    versions = _machine.versions() | {name: _machine.version_of(name) for name in _RIVALS}
     return {
         "file": path,
         "file_size": os.stat(path).st_size,

@@ -27,7 +27,7 @@ LAYERS = [
     {"_demo", "_bench_plot"},
     {"_bench_rounds"},
     {"_bench_readers", "_survey", "_machine"},
-    {"_members"},
+    {"_members", "_bench_byhand"},
     {"_console"},
     {"_demo_data"},
     {"__init__"},

@@ -132,7 +132,8 @@ def _epochs(task: Task, ways: Ways, path: str, stack: ExitStack) -> Job:
 
     def check(seed: int) -> str:
         """Everyone has an order of their own: the samples are compared as a set."""
-        rows = [digest(row) for batch in ways.epoch(archive, keys, seed, task.count) for row in batch]
+        batches = ways.epoch(archive, keys, seed, task.count)
+        rows = [digest(row) for batch in batches for row in batch]
         return hashlib.blake2b("".join(sorted(rows)).encode()).hexdigest()[:32]
 
     return Job(lambda seed: seed, do, check)

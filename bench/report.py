@@ -42,7 +42,8 @@ def about(size: str, wanted: list[str]) -> dict[str, Any]:
 
 def as_json(results: Iterable[Result], run: dict[str, Any]) -> str:
     """Everything, round by round."""
-    return json.dumps({"about": run, "tasks": [_task(result) for result in results]}, indent=1) + "\n"
+    tasks = [_task(result) for result in results]
+    return json.dumps({"about": run, "tasks": tasks}, indent=1) + "\n"
 
 
 def _task(result: Result) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def _task(result: Result) -> dict[str, Any]:
         "threads": task.threads,
         "cold": task.cold,
         "unit": task.unit,
+        "usual": task.usual,
         "curve": task.curve,
         "x": task.x,
         "readers": [
@@ -142,9 +144,7 @@ def _figures(result: Result) -> str:
         first, ratio, last = map(times, result.ratio(name, result.usual))
         grown = result.memory.get(name)
         memory = f"{grown['resident'] / 2**20:.1f} MiB" if grown else ""
-        rows.append(
-            [_named(name), middle, f"{low} … {high}", ratio, f"{first} … {last}", memory]
-        )
+        rows.append([_named(name), middle, f"{low} … {high}", ratio, f"{first} … {last}", memory])
     count = len(next(iter(result.seconds.values()), []))
     return _grid(
         [f"{count} rounds", f"one {result.unit}", "quartiles", "ratio", "quartiles", "memory"], rows

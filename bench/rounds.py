@@ -23,6 +23,7 @@ import numpy as np
 from contenders import CONTENDERS, Contender
 from suite import Size, Task
 
+import fastzip
 from fastzip._bench_rounds import Measured
 
 LIMIT = 300.0  # seconds for one answer
@@ -39,10 +40,12 @@ class Process:
     def __init__(self, contender: Contender, task: Task) -> None:
         program = str(Path(__file__).with_name("serve.py"))
         environment = {k: v for k, v in os.environ.items() if k != "FASTZIP_ENGINE"}
+        places = [environment.get("PYTHONPATH", ""), str(Path(fastzip.__file__).parents[1])]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))  # this fastzip, no other
         if contender.engine:
             environment["FASTZIP_ENGINE"] = contender.engine
         self.name = contender.name
-        self.errors: IO[str] = tempfile.TemporaryFile("w+")
+        self.errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.running = subprocess.Popen(
             [sys.executable, program, contender.name, task.id],
             env=environment,
@@ -71,10 +74,8 @@ class Process:
     def turn(self, seed: int) -> float:
         """Seconds of a round."""
         assert self.running.stdin
-        try:
+        with suppress(BrokenPipeError):  # the answer says why
             print(seed, file=self.running.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # the answer says why
         return float(self.answer())
 
     def close(self) -> None:

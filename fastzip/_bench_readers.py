@@ -185,7 +185,8 @@ def _zipfile(name: str = "", module: Any = None) -> Reader:
 
 
 def _by_hand(name: str, arrays: bool, opener: Callable[[str], Any]) -> Reader:
-    one = (lambda archive, key: archive.array(key)) if arrays else (lambda a, key: a.read(key))
+    def one(archive: Any, key: str) -> Any:
+        return archive.array(key) if arrays else archive.read(key)
 
     def batch(archive: Any, keys: list[str], _: Any) -> Any:
         found = [one(archive, key) for key in keys]

@@ -1,0 +1,144 @@
+"""The command `python -m bench`: arguments, progress, files.
+
+It writes results.json, results.md and pictures (PNG and SVG).
+"""
+
+import argparse
+import fnmatch
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import data
+import report
+from contenders import CONTENDERS
+from rounds import Result, able, measure
+from suite import SIZES, Task, tasks
+
+from fastzip import _console
+
+
+def main() -> int:
+    asked = _parser().parse_args()
+    work = [task for task in tasks(asked.size) if _fits(task.id, asked.work)]
+    readers = [name for name in CONTENDERS if _fits(name, asked.readers)]
+    if not work or not readers:
+        print("bench: nothing of that name; --list shows what there is", file=sys.stderr)
+        return 2
+    if asked.list:
+        return show(work)
+    root = Path(__file__).resolve().parent.parent
+    if asked.publish and (asked.work != "*" or asked.readers != "*" or asked.size == "check"):
+        print("bench: only a whole run is published", file=sys.stderr)
+        return 2
+    folder = Path(asked.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        results = run(work, readers, asked.size, asked.seconds)
+    except KeyboardInterrupt:
+        return 130
+    run_of = report.about(asked.size, readers)
+    return write(results, run_of, folder, root if asked.publish else None)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Every way of reading that is installed, side by side.",
+        epilog="sizes: " + "; ".join(f"{name}: {size.text}" for name, size in SIZES.items()),
+    )
+    parser.add_argument("--size", choices=SIZES, default="quick", help="default: quick")
+    parser.add_argument("--out", metavar="FOLDER", default="bench-results", help="for the results")
+    parser.add_argument("--work", metavar="PATTERN", default="*", help="tasks, such as 'open-*'")
+    parser.add_argument("--readers", metavar="PATTERN", default="*", help="readers: 'np.load*'")
+    parser.add_argument("--seconds", type=float, metavar="S", help="instead of the size's own")
+    parser.add_argument("--list", action="store_true", help="show tasks and readers, and end")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write the picture docs/bench.svg and the table in README.md too",
+    )
+    return parser
+
+
+def _fits(name: str, patterns: str) -> bool:
+    """One of these patterns, between semicolons; np.load stays: others are held against it."""
+    return any(fnmatch.fnmatchcase(name, pattern.strip()) for pattern in patterns.split(";"))
+
+
+def show(work: list[Task]) -> int:
+    for task in work:
+        print(f"{task.id:20} {task.title}")
+    print()
+    for contender in CONTENDERS.values():
+        version = contender.version() or "" if contender.package or contender.program else "-"
+        print(f"{contender.name:20} {version or 'not installed'}")
+    return 0
+
+
+def run(work: list[Task], readers: list[str], size: str, seconds: float | None) -> list[Result]:
+    """Do all tasks; what time is left is shared by the tasks that are left."""
+    build(work, readers)
+    left = SIZES[size].seconds if seconds is None else seconds
+    results = []
+    for i, task in enumerate(_bar(work)):
+        begun = perf_counter()
+        result = measure(task, readers, SIZES[size], left / (len(work) - i))
+        left = max(0.0, left - (perf_counter() - begun))
+        results.append(result)
+    return results
+
+
+def build(work: list[Task], readers: list[str]) -> None:
+    """The sets, before any clock starts."""
+    for name in dict.fromkeys(["tiny", *(task.set for task in work if able(task, readers)[0])]):
+        if not (data.folder() / f"{name}.npz").exists():
+            print(f"bench: building {name}, once", file=sys.stderr, flush=True)
+            data.path(name)
+
+
+def _bar(work: list[Task]) -> Any:
+    """The tasks with a bar where somebody looks, otherwise a line for each."""
+    if _console.bars():
+        from tqdm import tqdm
+
+        with tqdm(work, unit="task", leave=False) as shown:
+            for task in shown:
+                shown.set_description(task.id)
+                yield task
+        return
+    for i, task in enumerate(work):
+        print(f"bench: {i + 1} of {len(work)}, {task.id}", file=sys.stderr, flush=True)
+        yield task
+
+
+def write(results: list[Result], run: dict[str, Any], folder: Path, root: Path | None) -> int:
+    """The files; 1 if anyone read something else, or fastzip couldn't do what it should."""
+    (folder / "results.json").write_text(report.as_json(results, run))
+    pictures: list[str] = []
+    why = "no task has two readers"
+    try:
+        import plots
+
+        pictures = plots.draw(results, folder)
+    except ImportError as exc:
+        why = f"a picture needs matplotlib ({exc})"
+    text = report.as_markdown(results, run, [f"{name}.svg" for name in pictures])
+    (folder / "results.md").write_text(text)
+    print(text.partition("\n## Figures")[0].partition("\n## ")[2].join(("## ", "")))
+    print(f"in {folder}: results.json, results.md, {len(pictures)} pictures as SVG and PNG")
+    if not pictures:
+        print(f"bench: no pictures: {why}", file=sys.stderr)
+    if root is not None and "overview" in pictures:
+        (root / "docs" / "bench.svg").write_bytes((folder / "overview.svg").read_bytes())
+        report.publish(root / "README.md", report.table(results, run))
+        print("written: docs/bench.svg and the table in README.md")
+    failed = [f"{name}: {why}" for result in results for name, why in result.wrong.items()]
+    for result in results:
+        for name, reason in result.skipped.items():
+            if name == "fastzip" and result.task and not result.task.cold:
+                failed.append(f"{name}, {result.name}: {reason}")
+    for line in failed:
+        print(f"bench: {line}", file=sys.stderr)
+    return 1 if failed else 0

@@ -78,11 +78,15 @@ class Process:
             print(seed, file=self.running.stdin, flush=True)
         return float(self.answer())
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Its input ends, and so does it."""
         assert self.running.stdin
-        assert self.running.stdout
         with suppress(BrokenPipeError):
             self.running.stdin.close()
+
+    def close(self) -> None:
+        """Wait until it has ended."""
+        assert self.running.stdout
         try:
             self.running.wait(20)
         except subprocess.TimeoutExpired:
@@ -155,6 +159,8 @@ def measure(
             if not ready or (spent > seconds and enough):
                 break
     finally:
+        for process in processes:
+            process.end()
         for process in processes:
             process.close()
     return result

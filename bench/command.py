@@ -12,8 +12,8 @@ from typing import Any
 
 import data
 import report
-from contenders import CONTENDERS
-from rounds import Result, able, measure
+from contenders import CONTENDERS, CONTEXT
+from rounds import Result, able, convert, measure
 from suite import SIZES, Task, tasks
 
 from fastzip import _console
@@ -96,6 +96,10 @@ def build(work: list[Task], readers: list[str]) -> None:
         if not (data.folder() / f"{name}.npz").exists():
             print(f"bench: building {name}, once", file=sys.stderr, flush=True)
             data.path(name)
+    for reader in CONTEXT:  # in processes of their own: this one imports none of them
+        sets = [t.set for t in work if reader in (c.name for c in able(t, readers)[0])]
+        if sets:
+            convert(reader, list(dict.fromkeys(sets)))
 
 
 def _bar(work: list[Task]) -> Any:

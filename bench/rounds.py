@@ -26,7 +26,7 @@ from suite import Size, Task
 import fastzip
 from fastzip._bench_rounds import Measured
 
-LIMIT = 300.0  # seconds for one answer
+LIMIT = 300.0  # seconds for one round, or until all of a task are ready
 MANY = 2000
 
 
@@ -34,20 +34,33 @@ class Gone(Exception):
     """The process has no answer; the message says why."""
 
 
+_PROGRAM = str(Path(__file__).with_name("serve.py"))
+
+
+def convert(contender: str, sets: list[str]) -> None:
+    """Write the files of a contender that reads a format of its own; why it can't is told later."""
+    command = [sys.executable, _PROGRAM, contender, "--build", *sets]
+    subprocess.run(command, env=_environment(), capture_output=True)
+
+
+def _environment() -> dict[str, str]:
+    """With this fastzip, whatever is installed, and none of its engines forced."""
+    environment = {k: v for k, v in os.environ.items() if k != "FASTZIP_ENGINE"}
+    places = [environment.get("PYTHONPATH", ""), str(Path(fastzip.__file__).parents[1])]
+    return environment | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+
+
 class Process:
     """A contender at its task."""
 
     def __init__(self, contender: Contender, task: Task) -> None:
-        program = str(Path(__file__).with_name("serve.py"))
-        environment = {k: v for k, v in os.environ.items() if k != "FASTZIP_ENGINE"}
-        places = [environment.get("PYTHONPATH", ""), str(Path(fastzip.__file__).parents[1])]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))  # this fastzip, no other
+        environment = _environment()
         if contender.engine:
             environment["FASTZIP_ENGINE"] = contender.engine
         self.name = contender.name
         self.errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.running = subprocess.Popen(
-            [sys.executable, program, contender.name, task.id],
+            [sys.executable, _PROGRAM, contender.name, task.id],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -55,10 +68,11 @@ class Process:
             text=True,
         )
 
-    def answer(self) -> Any:
+    def answer(self, limit: float = LIMIT) -> Any:
         """Its next line; Gone if it says that it can't, dies, or says nothing for too long."""
         assert self.running.stdout
-        if not select.select([self.running.stdout], [], [], LIMIT)[0]:
+        if not select.select([self.running.stdout], [], [], limit)[0]:
+            self.running.kill()
             raise Gone(f"no answer in {LIMIT:.0f} s")
         line = self.running.stdout.readline()
         if not line:
@@ -155,7 +169,7 @@ def measure(
             result.seconds = {p.name: [*result.seconds[p.name], row[p.name]] for p in ready}
             spent = perf_counter() - begun
             advance(spent)
-            enough = turn + 1 >= size.rounds or (spent > 2 * seconds and 2 * turn >= size.rounds)
+            enough = turn + 1 >= size.rounds or (spent > 2 * seconds and 2 * turn + 2 >= size.rounds)
             if not ready or (spent > seconds and enough):
                 break
     finally:
@@ -174,11 +188,12 @@ def _ready(
         processes.extend(Process(contender, task) for contender in found)
     ready: list[Process] = []
     expected: Any = None
+    begun = perf_counter()
     for i, contender in enumerate(found):
         if task.cold:  # one after another: who reads brings back what another one drops
             processes.append(Process(contender, task))
         try:
-            said = processes[i].answer()
+            said = processes[i].answer(max(1.0, LIMIT - (perf_counter() - begun)))
         except Gone as exc:
             result.skipped[contender.name] = str(exc)
             continue

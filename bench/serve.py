@@ -1,6 +1,7 @@
 """One contender at one task, in this process; `rounds.py` starts it.
 
     FASTZIP_ENGINE=... python bench/serve.py CONTENDER TASK
+    python bench/serve.py CONTENDER --build SET...        # only write the files that it reads
 
 First it prints one line of JSON: digests of what it read, or why it can't. Then, for each line with
 a seed, the seconds that one round of that seed took. It ends with its input.
@@ -51,12 +52,30 @@ def serve(name: str, task_id: str) -> dict[str, str] | None:
     return None
 
 
+def build(name: str, *sets: str) -> dict[str, str] | None:
+    """Write this contender's files of these sets, before anything is timed."""
+    from contenders import CONTENDERS
+
+    from fastzip._bench_readers import Missing
+
+    try:
+        ways = CONTENDERS[name].make(1)
+        for one in sets:
+            ways.path(one)
+    except Missing as exc:
+        return {"skipped": str(exc)}
+    return None
+
+
 def say(what: Any) -> None:
     print(json.dumps(what), file=OUT, flush=True)
 
 
 if __name__ == "__main__":
     OUT, sys.stdout = sys.stdout, sys.stderr  # nobody else's prints come between
-    why = serve(*sys.argv[1:])
+    if sys.argv[2:3] == ["--build"]:
+        why = build(sys.argv[1], *sys.argv[3:])
+    else:
+        why = serve(*sys.argv[1:])
     if why:
         say(why)

@@ -219,6 +219,21 @@ def test_a_process_that_dies(suite, monkeypatch, tmp_path):
     assert result.skipped["cramjam by hand"].startswith("ended with status -6")
 
 
+def test_a_process_that_hangs(suite, monkeypatch, tmp_path):
+    """It is ended, and named."""
+    (tmp_path / "cramjam.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    rounds, task = suite("rounds"), suite("suite").TASKS["check-one"]
+    process = rounds.Process(suite("contenders").CONTENDERS["cramjam by hand"], task)
+    try:
+        with pytest.raises(rounds.Gone, match="no answer"):
+            process.answer(0.2)
+    finally:
+        process.end()
+        process.close()
+    assert process.running.returncode == -9
+
+
 def test_cold(suite, tmp_path):
     """Either the file's pages go, or the reason is told; nothing of them is read by looking."""
     cache = suite("cache")

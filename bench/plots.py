@@ -115,14 +115,15 @@ def bars(results: list[Result], names: list[str]) -> Figure:
         for result, some in zip(results, shown, strict=True)
     ]
     everything = [value for some in ratios for three in some.values() for value in three]
-    low, high = min(0.7, min(everything) * 0.9), max(2.0, max(everything)) * 3.2
+    low, highest = min(0.7, min(everything) * 0.9), max(2.0, max(everything))
+    high = highest * 1.5 * (highest / low) ** 0.25  # room for the figure behind the longest bar
     for axes, result, some in zip(panels, results, ratios, strict=True):
         _panel(axes, result, some)
         axes.set_xscale("log", base=2)
         axes.set_xlim(low, high)
-    powers = range(math.ceil(math.log2(low)), math.floor(math.log2(high / 2.4)) + 1)
-    powers = powers[:: max(1, math.ceil(len(powers) / 7))]
-    ticks = sorted({2.0**p for p in powers if p != 0} | {1.0})
+    powers = range(math.ceil(math.log2(low)), math.floor(math.log2(highest)) + 1)
+    step = math.ceil(len(powers) / 7)
+    ticks = [2.0**p for p in powers if p % step == 0]
     panels[-1].set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
     panels[-1].minorticks_off()
     usual = " or ".join(sorted({result.usual for result in results}))

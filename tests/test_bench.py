@@ -85,7 +85,7 @@ def test_readers_agree(tiny):
         assert {"fastzip", task["usual"]} <= set(names)
         assert set(names) | set(task["skipped"]) == set(order)
         for reader in task["readers"]:
-            assert len(reader["rounds"]) >= 2
+            assert reader["rounds"]
             assert min(reader["rounds"]) <= reader["seconds"]["median"] <= max(reader["rounds"])
         assert task["readers"][0]["ratio"] == {"q1": 1, "median": 1, "q3": 1}
     assert all("resident" in reader["memory"] for reader in found["tasks"][0]["readers"])
@@ -170,7 +170,8 @@ def test_order(suite):
         assert shared == [n for n in names if n in shared]
     assert set(_bench_readers.names(True)) <= set(names)
     assert set(suite("plots").STYLES) <= set(names)
-    assert set(suite("report").SHOWN) <= set(names)
+    shown = suite("report").SHOWN
+    assert list(shown) == [name for name in names if name in shown]
     every = {kind for c in suite("contenders").CONTENDERS.values() for kind in c.does}
     assert every == set(suite("jobs").KINDS)
     for contender in suite("contenders").CONTENDERS.values():

@@ -190,9 +190,11 @@ def table(results: list[Result], run: dict[str, Any]) -> str:
             known = name in result.seconds
             cells.append(times(result.ratio(name, result.usual)[1]) if known else "")
         rows.append(cells)
+    busy = run["load"] > 1.5 * run["cpus"]
     text = (
-        f"`python -m bench --size {run['size']}` on {run['cpu']['model']}, {run['cpus']} CPUs, one "
-        "thread; `np.load`'s time, and how many times faster the others are:"
+        f"`python -m bench --size {run['size']}` on {run['cpu']['model']}, {run['cpus']} CPUs"
+        + (f" that had much else to do (load {run['load']:.0f}), so a rough look" if busy else "")
+        + "; one thread; `np.load`'s time, and how many times faster the others are:"
     )
     return f"{text}\n\n{_grid(['', 'np.load', *names], rows)}"
 

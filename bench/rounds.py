@@ -169,7 +169,8 @@ def measure(
             result.seconds = {p.name: [*result.seconds[p.name], row[p.name]] for p in ready}
             spent = perf_counter() - begun
             advance(spent)
-            enough = turn + 1 >= size.rounds or (spent > 2 * seconds and 2 * turn + 2 >= size.rounds)
+            least = size.rounds if spent < 2 * seconds else size.rounds / 2
+            enough = turn + 1 >= least
             if not ready or (spent > seconds and enough):
                 break
     finally:

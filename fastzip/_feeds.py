@@ -26,8 +26,8 @@ Begun: TypeAlias = _fetch.Ahead | _ragged.Ahead
 class _Members:
     """Samples that are members of an archive, all or some."""
 
-    failures: Any = errors.Located
-    """What `take` raises when something is wrong with the samples."""
+    _failures: Any = errors.Located
+    """What `_take` raises when something is wrong with the samples."""
 
     def __init__(self, npz: NpzFile, keys: Any) -> None:
         self._npz = npz
@@ -40,11 +40,11 @@ class _Members:
         where = self._npz.index.where
         return repr(where) if self._positions is None else f"{len(self)} of {where!r}"
 
-    def chosen(self, samples: Samples) -> Samples:
+    def _chosen(self, samples: Samples) -> Samples:
         """The positions of these samples' members."""
         return samples if self._positions is None else self._positions[samples]
 
-    def threads(self, threads: int | None) -> int:
+    def _workers(self, threads: int | None) -> int:
         """How many work on a batch."""
         return _threads.resolve(self._npz.threads if threads is None else threads)
 
@@ -59,14 +59,14 @@ class Members(_Members):
     def __reduce__(self) -> Any:
         return Members, (self._npz, self._positions)
 
-    def begin(self, samples: Samples, threads: int | None) -> Begun:
+    def _begin(self, samples: Samples, threads: int | None) -> Begun:
         reader, limit = self._npz._reader, self._npz._header_limit()
-        chosen = self.chosen(samples)
-        return _fetch.Ahead(reader, chosen, self.threads(threads), limit, self._likely)
+        chosen = self._chosen(samples)
+        return _fetch.Ahead(reader, chosen, self._workers(threads), limit, self._likely)
 
-    def take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
+    def _take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
         if begun is None:
-            return self._npz.fetch(self.chosen(samples), threads=threads)
+            return self._npz.fetch(self._chosen(samples), threads=threads)
         batch, self._likely = begun.result()
         return batch
 
@@ -88,12 +88,12 @@ class _Unequal(_Members):
     def _options(self) -> list[str]:
         return []
 
-    def lengths(self, threads: int | None) -> npt.NDArray[np.int64]:
+    def _lengths(self, threads: int | None) -> npt.NDArray[np.int64]:
         """How long each sample is; 0 for those that are damaged, or no arrays with a length."""
         npz = self._npz
         npz._live()
         keys = slice(None) if self._positions is None else self._positions
-        threads = self.threads(threads)
+        threads = self._workers(threads)
         return _ragged.lengths(npz._reader, keys, threads, npz._header_limit(), lenient=True)
 
 
@@ -135,15 +135,15 @@ class Ragged(_Unequal):
     def __reduce__(self) -> Any:
         return Ragged, (self._npz, self._positions)
 
-    def begin(self, samples: Samples, threads: int | None) -> Begun:
+    def _begin(self, samples: Samples, threads: int | None) -> Begun:
         reader, limit = self._npz._reader, self._npz._header_limit()
-        chosen, threads = self.chosen(samples), self.threads(threads)
+        chosen, threads = self._chosen(samples), self._workers(threads)
         return _ragged.Ahead(partial(_ragged.RaggedBatch, reader, chosen, threads, limit))
 
-    def take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
+    def _take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
         if begun is not None:
             return begun.result()
-        return self._npz.fetch_ragged(self.chosen(samples), threads=threads)
+        return self._npz.fetch_ragged(self._chosen(samples), threads=threads)
 
 
 class Padded(_Unequal):
@@ -171,15 +171,15 @@ class Padded(_Unequal):
     KeyError, IndexError
         If the archive doesn't have one of the keys.
 
+    See Also
+    --------
+    Loader : Its `bucket_by_length` makes batches of samples of about one length.
+
     Notes
     -----
     Its part of a batch is what `NpzFile.fetch_padded` returns, a tuple ``(batch, lengths)``. Rows
     are as long as the batch's longest member, unless `length` says otherwise. Whether `fill_value`
     fits the members' dtype shows when a batch is read.
-
-    See Also
-    --------
-    Loader : its `bucket_by_length` makes batches of samples of about one length.
 
     Examples
     --------
@@ -221,17 +221,17 @@ class Padded(_Unequal):
         }
         return partial(Padded, **options), (self._npz, self._positions)
 
-    def begin(self, samples: Samples, threads: int | None) -> Begun:
+    def _begin(self, samples: Samples, threads: int | None) -> Begun:
         reader, limit = self._npz._reader, self._npz._header_limit()
-        what = reader, self.chosen(samples), self.threads(threads), limit
+        what = reader, self._chosen(samples), self._workers(threads), limit
         how = self._fill_value, self._length, self._truncate
         return _ragged.Ahead(partial(_ragged.PaddedBatch, *what, *how))
 
-    def take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
+    def _take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
         if begun is not None:
             return begun.result()
         return self._npz.fetch_padded(
-            self.chosen(samples),
+            self._chosen(samples),
             self._fill_value,
             self._length,
             truncate=self._truncate,
@@ -242,7 +242,7 @@ class Padded(_Unequal):
 class Rows:
     """Samples that are the rows of an array, or of what is indexed like one."""
 
-    failures: Any = Exception
+    _failures: Any = Exception
 
     def __init__(self, array: Any, rows: Samples | None) -> None:
         self._array, self._rows = array, rows
@@ -266,10 +266,10 @@ class Rows:
     def __reduce__(self) -> Any:
         return Rows, (self._array, self._rows)
 
-    def begin(self, samples: Samples, threads: int | None) -> None:
+    def _begin(self, samples: Samples, threads: int | None) -> None:
         """Copying rows takes no time worth a thread."""
 
-    def take(self, samples: Samples, threads: int | None, begun: None) -> Any:
+    def _take(self, samples: Samples, threads: int | None, begun: None) -> Any:
         rows = samples if self._rows is None else self._rows[samples]
         if not self._plain:
             return self._array[rows]

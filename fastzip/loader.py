@@ -175,7 +175,7 @@ class Loader:
         """By what samples are sorted."""
         for each in self._sources:
             if isinstance(each, (Padded, Ragged)):
-                return each.lengths(self.threads)
+                return each._lengths(self.threads)
         raise ValueError("bucket_by_length needs a source with lengths: Padded or Ragged")
 
     @property
@@ -402,14 +402,14 @@ class _Batches(Iterator[Any]):
         batch = _Begun(samples, [], self._at)
         self._begun.append(batch)
         for source in self._sources:
-            batch.parts.append(source.begin(samples, self._threads) if self._prefetch else None)
+            batch.parts.append(source._begin(samples, self._threads) if self._prefetch else None)
 
     def _deliver(self, batch: _Begun) -> Any:
         parts = []
         for source, begun in zip(self._sources, batch.parts, strict=True):
             # What a signal's handler raises while members are read is no failure of theirs.
-            self._failures = source.failures
-            parts.append(source.take(batch.samples, self._threads, begun))
+            self._failures = source._failures
+            parts.append(source._take(batch.samples, self._threads, begun))
         self._failures = Exception
         result = parts[0] if len(parts) == 1 else tuple(parts)
         if self._collate is None:

@@ -44,7 +44,7 @@ class Size:
 
 SIZES = {
     "check": Size(5, 2, "seconds: do all readers agree here? No figures"),
-    "quick": Size(95, 3, "under 2 minutes: a look"),
+    "quick": Size(80, 3, "under 2 minutes: a look"),
     "medium": Size(570, 7, "10 minutes"),
     "all": Size(3600, 11, "everything, about an hour"),
 }

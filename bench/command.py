@@ -5,6 +5,7 @@ It writes results.json, results.md and pictures (PNG and SVG).
 
 import argparse
 import fnmatch
+import shlex
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +15,7 @@ import data
 import report
 from contenders import CONTENDERS, CONTEXT
 from rounds import Result, able, convert, measure
-from suite import SIZES, Task, tasks
+from suite import SIZES, Size, Task, tasks
 
 from fastzip import _console
 
@@ -23,6 +24,8 @@ def main() -> int:
     asked = _parser().parse_args()
     work = [task for task in tasks(asked.size) if _fits(task.id, asked.work)]
     readers = [name for name in CONTENDERS if _fits(name, asked.readers)]
+    if readers:  # these stay: others are held against them
+        readers = [name for name in CONTENDERS if name in ("np.load", "zipfile", *readers)]
     if not work or not readers:
         print("bench: nothing of that name; --list shows what there is", file=sys.stderr)
         return 2
@@ -35,10 +38,10 @@ def main() -> int:
     folder = Path(asked.out)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        results = run(work, readers, asked.size, asked.seconds)
+        results = run(work, readers, SIZES[asked.size], _seconds(asked))
     except KeyboardInterrupt:
         return 130
-    run_of = report.about(asked.size, readers)
+    run_of = report.about(_command(asked), _seconds(asked), readers)
     return write(results, run_of, folder, root if asked.publish else None)
 
 
@@ -63,8 +66,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fits(name: str, patterns: str) -> bool:
-    """One of these patterns, between semicolons; np.load stays: others are held against it."""
+    """One of these patterns, between semicolons."""
     return any(fnmatch.fnmatchcase(name, pattern.strip()) for pattern in patterns.split(";"))
+
+
+def _seconds(asked: argparse.Namespace) -> float:
+    seconds: float = SIZES[asked.size].seconds if asked.seconds is None else asked.seconds
+    return seconds
+
+
+def _command(asked: argparse.Namespace) -> str:
+    """What was typed, as far as figures depend on it."""
+    words = ["python", "-m", "bench", "--size", asked.size]
+    for name, usual in (("work", "*"), ("readers", "*"), ("seconds", None)):
+        if getattr(asked, name) != usual:
+            words += [f"--{name}", str(getattr(asked, name))]
+    return shlex.join(words)
 
 
 def show(work: list[Task]) -> int:
@@ -77,14 +94,13 @@ def show(work: list[Task]) -> int:
     return 0
 
 
-def run(work: list[Task], readers: list[str], size: str, seconds: float | None) -> list[Result]:
-    """Do all tasks; what time is left is shared by the tasks that are left."""
+def run(work: list[Task], readers: list[str], size: Size, left: float) -> list[Result]:
+    """Do all tasks; what seconds are left are shared by the tasks that are left."""
     build(work, readers)
-    left = SIZES[size].seconds if seconds is None else seconds
     results = []
     for i, task in enumerate(_bar(work)):
         begun = perf_counter()
-        result = measure(task, readers, SIZES[size], left / (len(work) - i))
+        result = measure(task, readers, size, left / (len(work) - i))
         left = max(0.0, left - (perf_counter() - begun))
         results.append(result)
     return results

@@ -134,10 +134,10 @@ class Fastzip(Shared):
         return batch
 
     def epoch(self, archive: Any, keys: list[str], seed: int, size: int) -> Iterator[Array]:
-        loader = fastzip.Loader(
-            archive, batch_size=size, shuffle=True, seed=seed, threads=self.threads
-        )
-        yield from loader
+        threads: dict[str, int] = {"threads": self.threads}
+        if self.threads == 1:  # reading ahead would be a second one
+            threads["prefetch"] = 0
+        yield from fastzip.Loader(archive, batch_size=size, shuffle=True, seed=seed, **threads)
 
     def extract(self, path: str, folder: str) -> None:
         with fastzip.ZipFile(path) as archive:

@@ -136,7 +136,10 @@ def main() -> int:
         parser.error(f"no path is called {asked.paths}")
     before: dict[str, float] = {}
     if asked.against:
-        before = json.loads(Path(asked.against).read_text())["instructions"]
+        said = json.loads(Path(asked.against).read_text())
+        if said["engine"] != asked.engine:
+            parser.error(f"{asked.against} counted with --engine {said['engine']}")
+        before = said["instructions"]
     numbers: dict[str, float] = {}
     print("| path | instructions for one | | before | now / before |\n|---|---|---|---|---|")
     for path in chosen:

@@ -197,6 +197,14 @@ def timed(
     )
 
 
+def libdeflate() -> bytes:
+    """Where the wheel's library is."""
+    try:
+        return str(importlib.import_module("deflate._deflate").__file__).encode()
+    except ImportError:
+        sys.exit("libdeflate isn't installed: pip install deflate")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -211,7 +219,7 @@ def main() -> int:
     parser.add_argument("--loops", action="store_true", help="the best ratio of every loop, forced")
     asked = parser.parse_args()
     lib = library()
-    deflate = importlib.import_module("deflate._deflate").__file__.encode()
+    deflate = libdeflate()
     level = asked.level.encode() if asked.level else None
     forced = range(-1, len(LOOPS)) if asked.loops else [-1]
     names = [n for n in [*CLASSES, SHUFFLED] if fnmatch.fnmatch(n, asked.classes)]

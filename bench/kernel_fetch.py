@@ -12,7 +12,6 @@ is that of the thread.
 import argparse
 import ctypes
 import fnmatch
-import importlib
 import io
 import os
 import statistics
@@ -140,8 +139,7 @@ def main() -> int:
                     rows.append((title, case, 0.95, alone(asked.rounds, name != TINY, which)))
         else:
             lib = kernel.library()
-            where = importlib.import_module("deflate._deflate").__file__.encode()
-            if lib.kernel_open(where, None, -1, ctypes.c_size_t(0)):
+            if lib.kernel_open(kernel.libdeflate(), None, -1, ctypes.c_size_t(0)):
                 parser.error("no kernel")
             for name, case in cases.items():
                 gate = 0.85 if len(case.pairs[0][0]) <= SMALL else 0.93

@@ -45,7 +45,7 @@ def draw(results: list[Result], folder: Path) -> list[str]:
     """All pictures that these results make; their names, without what follows the dot."""
     done = [result for result in results if len(result.seconds) > 1]
     drawn = []
-    chosen = overview(done)
+    chosen = [r for r in overview(done) if any(n in SHOWN for n in r.seconds)]
     if chosen:
         names = [name for name in CONTENDERS if name in SHOWN]
         _save(bars(chosen, names), folder / "overview")

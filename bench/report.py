@@ -9,7 +9,7 @@ from typing import Any
 
 from contenders import CONTENDERS, CONTEXT
 from rounds import Result
-from suite import OVERVIEW, SIZES
+from suite import OVERVIEW
 from work import engine
 
 from fastzip import _machine
@@ -21,15 +21,15 @@ SHOWN = ("np.load + zlib-ng", "np.load + ISA-L", "SPDL", "libdeflate by hand", "
 """Who stands in the table and the picture for a README, beside np.load."""
 
 
-def about(size: str, wanted: list[str]) -> dict[str, Any]:
+def about(command: str, seconds: float, wanted: list[str]) -> dict[str, Any]:
     """What the figures depend on."""
     versions = {
         "python": _machine.versions()["python"],
         "fastzip": _machine.versions()["fastzip"],
     } | {c.package or c.name: c.version() for c in CONTENDERS.values() if c.package or c.program}
     return {
-        "size": size,
-        "seconds": SIZES[size].seconds,
+        "command": command,
+        "seconds": seconds,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "cpu": _machine.cpu(),
         "cpus": len(os.sched_getaffinity(0)),
@@ -58,7 +58,7 @@ def _task(result: Result) -> dict[str, Any]:
         "threads": task.threads,
         "cold": task.cold,
         "unit": task.unit,
-        "usual": task.usual,
+        "usual": result.usual if result.seconds else task.usual,
         "curve": task.curve,
         "x": task.x,
         "readers": [
@@ -111,7 +111,7 @@ def _surroundings(run: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     cpu, cpus = run["cpu"]["model"], run["cpus"]
     return (
-        f"`python -m bench --size {run['size']}`, {run['date']}, on {cpu}, {cpus} CPUs, load "
+        f"`{run['command']}`, {run['date']}, on {cpu}, {cpus} CPUs, load "
         f"{run['load']:.1f} at the end. {harmless(versions)}. Everyone read the same before "
         "anything was timed, and took turns."
     )
@@ -176,7 +176,8 @@ def _not_done(results: list[Result]) -> str:
 def overview(results: list[Result]) -> list[Result]:
     """The tasks that a README shows, as far as they were done."""
     by_id = {result.task.id: result for result in results if result.task}
-    return [by_id[name] for name in OVERVIEW if name in by_id and by_id[name].seconds]
+    done = [by_id[name] for name in OVERVIEW if name in by_id and by_id[name].seconds]
+    return [result for result in done if result.usual == "np.load"]
 
 
 def table(results: list[Result], run: dict[str, Any]) -> str:
@@ -192,7 +193,7 @@ def table(results: list[Result], run: dict[str, Any]) -> str:
         rows.append(cells)
     busy = run["load"] > 1.5 * run["cpus"]
     text = (
-        f"`python -m bench --size {run['size']}` on {run['cpu']['model']}, {run['cpus']} CPUs"
+        f"`{run['command']}` on {run['cpu']['model']}, {run['cpus']} CPUs"
         + (f" that had much else to do (load {run['load']:.0f}), so a rough look" if busy else "")
         + "; one thread; `np.load`'s time, and how many times faster the others are:"
     )

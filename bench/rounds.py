@@ -72,15 +72,18 @@ class Process:
         """Its next line; Gone if it says that it can't, dies, or says nothing for too long."""
         assert self.running.stdout
         if not select.select([self.running.stdout], [], [], limit)[0]:
-            self.running.kill()
-            raise Gone(f"no answer in {LIMIT:.0f} s")
+            self.running.terminate()
+            raise Gone(f"no answer in {limit:.0f} s")
         line = self.running.stdout.readline()
         if not line:
             status = self.running.wait()
             self.errors.seek(0)
             last = self.errors.read().strip().splitlines()[-1:] or ["nothing said"]
             raise Gone(f"ended with status {status}: {last[0][:200]}")
-        said = json.loads(line)
+        try:
+            said = json.loads(line)
+        except ValueError:
+            raise Gone(f"it said something else: {line.strip()[:200]}") from None
         if isinstance(said, dict) and "skipped" in said:
             raise Gone(said["skipped"])
         return said
@@ -189,6 +192,7 @@ def _ready(
         processes.extend(Process(contender, task) for contender in found)
     ready: list[Process] = []
     expected: Any = None
+    first = ""
     begun = perf_counter()
     for i, contender in enumerate(found):
         if task.cold:  # one after another: who reads brings back what another one drops
@@ -200,9 +204,10 @@ def _ready(
             continue
         if said["memory"]:
             result.memory[contender.name] = said["memory"]
-        expected = expected or said["digests"]
+        if expected is None:
+            expected, first = said["digests"], contender.name
         if said["digests"] == expected:
             ready.append(processes[i])
         else:
-            result.wrong[contender.name] = f"reads something else than {found[0].name}"
+            result.wrong[contender.name] = f"reads something else than {first}"
     return ready

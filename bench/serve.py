@@ -8,6 +8,8 @@ a seed, the seconds that one round of that seed took. It ends with its input.
 """
 
 import json
+import os
+import signal
 import sys
 from time import perf_counter
 from typing import Any
@@ -72,7 +74,9 @@ def say(what: Any) -> None:
 
 
 if __name__ == "__main__":
-    OUT, sys.stdout = sys.stdout, sys.stderr  # nobody else's prints come between
+    OUT = os.fdopen(os.dup(1), "w")  # nobody else's prints come between, nor what C code says
+    os.dup2(2, 1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # folders and children go with it
     if sys.argv[2:3] == ["--build"]:
         why = build(sys.argv[1], *sys.argv[3:])
     else:

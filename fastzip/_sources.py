@@ -75,11 +75,17 @@ def identity_of(status: os.stat_result) -> Identity:
     return status.st_size, status.st_mtime_ns
 
 
+def absolute_path(path: str) -> str:
+    """The path for another process, which may be in another folder.
+
+    Not os.path.abspath, which drops "link/.." though it leads elsewhere."""
+    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+
+
 def open_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Opened:
     """Open a file for reading at random; FIFOs and devices are refused without waiting for them."""
     name = os.fsdecode(path)
-    # A worker may start in another folder.
-    absolute = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
+    absolute = absolute_path(name)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = _regular(fd, name)
@@ -141,7 +147,7 @@ def open_file(file: Any) -> Opened:
     if fd is not None:
         name = getattr(file, "name", None)
         where = name if isinstance(name, str) else "<file>"
-        path = os.path.abspath(name) if isinstance(name, str) and os.path.isabs(name) else None
+        path = name if isinstance(name, str) and os.path.isabs(name) else None
         fd = os.dup(fd)
         try:
             status = os.fstat(fd)

@@ -24,6 +24,7 @@ from fastzip._methods import check_password
 from fastzip._sources import (
     Identity,
     Opened,
+    absolute_path,
     open_file,
     open_same,
     random_access,
@@ -133,7 +134,7 @@ class ZipFile(zipfile.ZipFile):
         self._path: str | None = None
         if mode == "r" and isinstance(file, (str, os.PathLike)):
             refuse_devices(file)
-            self._path = os.path.abspath(os.fspath(file))
+            self._path = absolute_path(os.fsdecode(file))
         super().__init__(
             file,
             mode,

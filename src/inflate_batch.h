@@ -60,7 +60,8 @@ void fz_inflate_many(fz_inflate_state *state, fz_inflate_job *jobs, size_t n);
 int fz_inflate_before(const fz_inflate_job *a, const fz_inflate_job *b);
 
 /* The code for a level of CPU: "avx512", "avx2", "portable", or NULL for the best of the latter two that
- * this CPU runs: nobody has measured what the first gains. Returns the level in use, NULL if the CPU lacks it, and changes nothing then. Call it while nothing runs. */
+ * this CPU runs: nobody has measured what the first gains. Returns the level in use, NULL if the CPU lacks
+ * it, and changes nothing then. Call it while nothing runs. */
 const char *fz_inflate_use(const char *level);
 int fz_inflate_supports(const char *level);
 

@@ -439,3 +439,25 @@ def test_pickling(save):
         pickle.dumps(fastzip.ZipFile(Lookalike(path.read_bytes())))
     with open(path, "rb") as file, pytest.raises(TypeError, match="can't be pickled"):
         pickle.dumps(fastzip.ZipFile(file))
+
+
+def test_pickling_a_path_through_a_link(save, tmp_path, monkeypatch):
+    """Where "link/.." leads isn't the folder that the link stands in; another process finds it."""
+    path = save(written(CONTENT))
+    (path.parent / "inner").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "link").symlink_to(path.parent / "inner")
+    monkeypatch.chdir(elsewhere)
+    odd = os.path.join("link", "..", path.name)
+    with (
+        fastzip.ZipFile(odd) as archive,
+        fastzip.load(odd) as npz,
+        open(os.path.join(elsewhere, odd), "rb") as file,
+        fastzip.load(file) as opened,
+    ):
+        pickled = pickle.dumps([archive, npz, opened])
+    monkeypatch.chdir("/")
+    for copy in pickle.loads(pickled):
+        with copy:
+            assert [*copy.index.names()] == list(CONTENT)

@@ -278,6 +278,12 @@ def own_exception(faults, path, threads):
             lambda: npz.fetch_ragged(keys, out.reshape(-1), threads=threads),
             lambda: npz["b0"],
         ]
+        # What is done once, is done: a parser that handles an exception of its own would make that
+        # the context of one that comes meanwhile.
+        for key in "good", "a0", "a1", "b0":
+            assert npz.spec(key).shape
+        for read in npz.fetch, npz.fetch_ragged:
+            assert len(read(["good"], threads=threads)) >= 1
         for act, delay in itertools.product(acts, (0.01, 0.05)):
             signal.setitimer(signal.ITIMER_REAL, delay)
             verdict, exc = faults.lab.outcome(act)
@@ -285,7 +291,9 @@ def own_exception(faults, path, threads):
                 caught += 1
                 assert exc.args == (raised[0],)
                 assert exc.__cause__ is None
-                assert exc.__context__ is None
+                context = exc.__context__  # none of ours
+                assert not isinstance(context, OwnError), repr(context)
+                assert not hasattr(context, "code"), repr(context)
             signal.setitimer(signal.ITIMER_REAL, 0)
             before = int(out.view("u8").sum())
             assert np.array_equal(npz["good"], np.arange(1000))  # nothing comes twice

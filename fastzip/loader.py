@@ -168,6 +168,7 @@ class Loader:
         if bucket_by_length is not None:
             self.bucket_by_length = _whole(bucket_by_length, "bucket_by_length", 1)
             self._lengths = self._find_lengths()
+            self._lengths_crc = zlib.crc32(self._lengths.astype("<i8").tobytes())
         self._progress = _Progress(0, 0)
         self._resumes = False  # does the next iterator begin at the progress's position?
 
@@ -274,7 +275,7 @@ class Loader:
         if self._lengths is not None:
             chosen["bucket_by_length"] = self.bucket_by_length
             chosen["step"] = self.batch_size * self.world_size
-            chosen["lengths"] = zlib.crc32(self._lengths.astype("<i8").tobytes())
+            chosen["lengths"] = self._lengths_crc
         return {"version": _VERSION, **chosen, "epoch": self.epoch, "position": position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

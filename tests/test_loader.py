@@ -8,7 +8,6 @@ import itertools
 import json
 import multiprocessing
 import pickle
-import signal
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ import zlib
 import numpy as np
 import pytest
 from forking import forked
+from interrupting import interrupted_epoch
 
 import fastzip
 from fastzip import Loader, _core, _order
@@ -685,44 +685,19 @@ def test_threads(samples):
     assert wrong == []
 
 
-class StopError(Exception):
-    pass
-
-
 def interrupted(faults, kind):
     """A signal's handler raises while batches are waited for: nothing is lost, nothing works on."""
-
-    def stop(*_):
-        raise StopError if kind == "own" else KeyboardInterrupt
-
     made = faults.material()
     keys = made.keys("large") * 100
     right = np.tile(made.batch("large"), (5, 1))
-    signal.signal(signal.SIGALRM, stop)
-    stopped = lost = 0
+
+    def check(batch, at):
+        assert batch[1].tolist() == list(range(at, at + 10))
+        assert np.array_equal(batch[0], right)
+
     with fastzip.load(made.path) as npz:
         loader = Loader((npz, keys), np.arange(len(keys)), batch_size=10, prefetch=2)
-        it = iter(loader)
-        while True:
-            at = loader.state_dict()["position"]
-            try:
-                if stopped % 7 < 6:  # a slow machine gets on as well
-                    signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.003 * (stopped % 5))
-                else:
-                    stopped += 1
-                batch = next(it, None)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            except (KeyboardInterrupt, StopError):
-                stopped += 1
-                now = loader.state_dict()["position"]
-                lost += now != at  # it was on its way to us
-                assert now in (at, at + 10)
-                continue
-            if batch is None:
-                break
-            assert batch[1].tolist() == list(range(at, at + 10))
-            assert np.array_equal(batch[0], right)
-    return stopped, lost
+        return interrupted_epoch(loader, 10, check, kind)
 
 
 @pytest.mark.parametrize("kind", ["own", "ctrl-c"])

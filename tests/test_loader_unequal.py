@@ -8,7 +8,6 @@ import itertools
 import json
 import multiprocessing
 import pickle
-import signal
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ import pytest
 from forking import forked
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupting import interrupted_epoch
 from unequal import MEMBERS, SETTINGS, N, archive_of, unequal
 
 import fastzip
@@ -608,46 +608,21 @@ def test_threads(texts):
     assert wrong == []
 
 
-class StopError(Exception):
-    pass
-
-
 def interrupted(faults, kind):
     """A signal's handler raises while batches are waited for: nothing is lost, nothing works on."""
-
-    def stop(*_):
-        raise StopError if kind == "own" else KeyboardInterrupt
-
     made = faults.material()
     keys = made.keys("large") * 40
     right = np.concatenate([made.arrays[key] for key in keys[:10]])
-    signal.signal(signal.SIGALRM, stop)
-    stopped = lost = 0
+
+    def check(batch, at):
+        assert batch[2].tolist() == list(range(at, at + 10))
+        assert np.array_equal(batch[0][0], right)
+        assert np.array_equal(batch[1][0].reshape(right.shape), right)
+
     with fastzip.load(made.path) as npz:
         options = {"batch_size": 10, "prefetch": 2}
         loader = Loader(Ragged(npz, keys), Padded(npz, keys), np.arange(len(keys)), **options)
-        it = iter(loader)
-        while True:
-            at = loader.state_dict()["position"]
-            try:
-                if stopped % 7 < 6:  # a slow machine gets on as well
-                    signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.003 * (stopped % 5))
-                else:
-                    stopped += 1
-                batch = next(it, None)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            except (KeyboardInterrupt, StopError):
-                stopped += 1
-                now = loader.state_dict()["position"]
-                lost += now != at  # it was on its way to us
-                assert now in (at, at + 10)
-                continue
-            if batch is None:
-                break
-            assert batch[2].tolist() == list(range(at, at + 10))
-            assert np.array_equal(batch[0][0], right)
-            assert np.array_equal(batch[1][0].reshape(right.shape), right)
-    return stopped, lost
+        return interrupted_epoch(loader, 10, check, kind)
 
 
 @pytest.mark.parametrize("kind", ["own", "ctrl-c"])

@@ -95,7 +95,9 @@ def as_markdown(results: list[Result], run: dict[str, Any], pictures: Iterable[s
     for usual in "np.load", "zipfile":
         some = [result for result in results if result.seconds and result.usual == usual]
         if some:
-            parts += [f"## Times faster than {usual}", _glance(some, usual)]
+            there = {name for result in some for name in result.seconds} - {usual}
+            names = [name for name in CONTENDERS if name in there]
+            parts += [f"## Times faster than {usual}", _glance(some, usual, names)]
     parts.append("## Figures")
     parts.append(
         "Medians and quartiles of the rounds, for one of what is named; how many times faster than "
@@ -123,10 +125,8 @@ def _grid(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _glance(results: list[Result], usual: str) -> str:
-    """A line for each task, a column for each reader."""
-    there = {name for result in results for name in result.seconds}
-    names = [name for name in CONTENDERS if name in there and name != usual]
+def _glance(results: list[Result], usual: str, names: list[str]) -> str:
+    """A line for each task, a column for each of these readers."""
     rows = []
     for result in results:
         cells = [result.name, duration(result.summary(usual)[1])]
@@ -184,20 +184,13 @@ def table(results: list[Result], run: dict[str, Any]) -> str:
     """A short table for a README."""
     chosen = overview(results)
     names = [n for n in SHOWN if any(n in result.seconds for result in chosen)]
-    rows = []
-    for result in chosen:
-        cells = [result.name, duration(result.summary(result.usual)[1])]
-        for name in names:
-            known = name in result.seconds
-            cells.append(times(result.ratio(name, result.usual)[1]) if known else "")
-        rows.append(cells)
     busy = run["load"] > 1.5 * run["cpus"]
     text = (
         f"`{run['command']}` on {run['cpu']['model']}, {run['cpus']} CPUs"
         + (f" that had much else to do (load {run['load']:.0f}), so a rough look" if busy else "")
         + "; one thread; `np.load`'s time, and how many times faster the others are:"
     )
-    return f"{text}\n\n{_grid(['', 'np.load', *names], rows)}"
+    return f"{text}\n\n{_glance(chosen, 'np.load', names)}"
 
 
 def publish(readme: Path, text: str) -> None:

@@ -155,7 +155,8 @@ def _use_batch(forced: str | None) -> EngineInfo:
     """Set the batch kernel to work where it is faster than one stream after the other."""
     asked = os.environ.get("FASTZIP_CPU") or None
     if asked not in (None, *_LEVELS):
-        raise ImportError(f"FASTZIP_CPU is {asked!r}; it may be avx512, avx2 or portable")
+        levels = f"{', '.join(_LEVELS[:-1])} or {_LEVELS[-1]}"
+        raise ImportError(f"FASTZIP_CPU is {asked!r}; it may be {levels}")
     level = _core.use_lanes(0, asked)
     if level is None:
         raise ImportError(f"FASTZIP_CPU is {asked}, but this CPU lacks that")

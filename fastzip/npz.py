@@ -262,7 +262,7 @@ class NpzFile(npyio.NpzFile):
         if position < 0:
             position = self._position(key)
         mode: Any = self.mmap_mode
-        if mode is not None and mode in ("r", "c"):
+        if mode in ("r", "c"):
             self._live()
             view = self._reader.mapped(position, mode, self._header_limit())
             if view is not None:

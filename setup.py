@@ -21,7 +21,7 @@ if os.environ.get("FASTZIP_ZLIB_NG") == "system":  # link libz-ng instead of bin
     links += subprocess.check_output(["pkg-config", "--libs", "zlib-ng"], text=True).split()
 
 # inflate_exact.c, inflate_pairs.c and inflate_tables.c are compiled with each level of CPU.
-LANES = ["src/inflate_batch.c", "src/inflate_avx2.c", "src/inflate_portable.c"]
+LANES = [f"src/inflate_{part}.c" for part in ("batch", "avx512", "avx2", "portable")]
 core = Extension(
     "fastzip._core",
     sources=["src/_core.pyx", "src/pool.c", "src/arena.c", "src/memory.c", "src/files.c", *LANES],

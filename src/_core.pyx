@@ -18,7 +18,7 @@ from libc.errno cimport errno
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memchr, memcpy, memset, strcmp
 from batch cimport *
 from crypt cimport *
 from directory cimport *
@@ -211,6 +211,8 @@ def use_lanes(size_t least, level=None):
     if used == NULL:
         return None
     engines.lanes_from = least
+    # Told of room behind the input, libdeflate makes up to 1.2 times as much of long matches as AVX2 does.
+    engines.lanes_long = strcmp(used, b"avx512") == 0
     return used.decode()
 
 

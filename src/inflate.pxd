@@ -5,7 +5,7 @@ one contiguous piece of memory, .npy header included. zlib-ng is the verdict of 
 engine refuses is tried once more by it.
 """
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memcmp, memset
 from kinds cimport Kind, is_kind
 from status cimport *
@@ -53,6 +53,7 @@ cdef extern from "inflate_batch.h" nogil:
     size_t fz_inflate_state_size()
     void fz_inflate_run(fz_inflate_state *state, const fz_inflate_feed *feed)
     void fz_inflate_many(fz_inflate_state *state, fz_inflate_job *jobs, size_t n)
+    uint64_t fz_inflate_rank(size_t src_len, size_t dst_len)
     const char *fz_inflate_use(const char *level)
     void fz_inflate_force(fz_inflate_state *state, int loop)
 
@@ -121,6 +122,7 @@ cdef struct Engines:             # NULL: not there
     int whole                    # Whole: which engine inflates whole members
     bint alone                   # what it refuses isn't tried again: for its proof
     size_t lanes_from            # so many jobs are done by the batch kernel; 0: it isn't in use
+    bint lanes_long              # those of long matches as well
 
 cdef enum Whole:
     ZLIB_NG = 0

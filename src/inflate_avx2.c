@@ -1,20 +1,3 @@
 /* The batch kernel for x86-64 with BMI2 and AVX2 (Haswell, Zen and later). */
-#if defined __x86_64__
-#include <immintrin.h>
-
-/* Only these: with -march=native gcc 12 keeps integers in vector registers, which costs the loops 15 %. */
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("bmi,bmi2,lzcnt,avx2"))), apply_to = function)
-#else
-#pragma GCC target("bmi,bmi2,lzcnt,avx2")
-#endif
-#define LEVEL_AVX2
 #define LEVEL_RUN fz_inflate_avx2
-#include "inflate_level.h"
-#ifdef __clang__
-#pragma clang attribute pop
-#endif
-#else
-#include "inflate_lane.h"
-void fz_inflate_avx2(fz_inflate_state *state) { fz_inflate_portable(state); }   /* never chosen */
-#endif
+#include "inflate_x86.h"

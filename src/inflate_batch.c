@@ -1,8 +1,10 @@
 /* The batch kernel's face: which level of CPU, and jobs in a good order. */
 #include "inflate_lane.h"
 
+static const struct { const char *name; void (*run)(fz_inflate_state *); } levels[] = {   /* the best first */
+    { "avx512", fz_inflate_avx512 }, { "avx2", fz_inflate_avx2 }, { "portable", fz_inflate_portable },
+};
 static void (*run)(fz_inflate_state *) = fz_inflate_portable;
-static int avx512;
 
 int fz_inflate_supports(const char *level) {
     if (strcmp(level, "portable") == 0) return 1;
@@ -11,17 +13,22 @@ int fz_inflate_supports(const char *level) {
     if (!__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2")
         || !__builtin_cpu_supports("avx2")) return 0;
     if (strcmp(level, "avx2") == 0) return 1;
-    if (strcmp(level, "avx512") == 0) return __builtin_cpu_supports("avx512f") != 0;
+    if (strcmp(level, "avx512") == 0) {
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+            && __builtin_cpu_supports("avx512vbmi");
+    }
 #endif
     return 0;
 }
 
 const char *fz_inflate_use(const char *level) {
-    if (!level) level = fz_inflate_supports("avx2") ? "avx2" : "portable";
-    if (!fz_inflate_supports(level)) return NULL;
-    avx512 = strcmp(level, "avx512") == 0;
-    run = strcmp(level, "portable") == 0 ? fz_inflate_portable : fz_inflate_avx2;
-    return avx512 ? "avx512" : run == fz_inflate_avx2 ? "avx2" : "portable";
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        if (level && strcmp(level, levels[i].name)) continue;
+        if (!fz_inflate_supports(levels[i].name)) continue;
+        run = levels[i].run;
+        return levels[i].name;
+    }
+    return NULL;
 }
 
 size_t fz_inflate_state_size(void) { return sizeof(fz_inflate_state); }
@@ -32,24 +39,16 @@ void fz_inflate_force(fz_inflate_state *state, int loop) {
 
 void fz_inflate_run(fz_inflate_state *state, const fz_inflate_feed *feed) {
     state->feed = feed;
-    state->avx512 = avx512;
     run(state);
     state->feed = NULL;
 }
 
-/* What a member is made of, as far as its ratio tells: long matches, literals, or both. */
-static int kind(const fz_inflate_job *job) {
-    if (job->dst_len / LONG_RATIO >= job->src_len) return 0;
-    return job->dst_len - job->dst_len / 4 < job->src_len ? 2 : 1;
-}
-
-int fz_inflate_before(const fz_inflate_job *a, const fz_inflate_job *b) {
-    int x = kind(a), y = kind(b);
-    return x != y ? x < y : a->dst_len > b->dst_len;
+uint64_t fz_inflate_rank(size_t src_len, size_t dst_len) {
+    return (uint64_t)src_len | (uint64_t)(dst_len / LONG_RATIO >= src_len) << 63;
 }
 
 /* Jobs one after the other, in order; batches are walked in windows so that sorting needs no memory. */
-enum { WINDOW = 256 };
+enum { WINDOW = 64 };
 typedef struct {
     fz_inflate_job *jobs;
     size_t left, in_window, given;
@@ -57,11 +56,17 @@ typedef struct {
 } queue;
 
 static void sort_window(queue *q) {
+    uint64_t ranks[WINDOW];                /* as ordered */
     q->in_window = q->left < WINDOW ? q->left : WINDOW;
     q->given = 0;                          /* at the end it stays empty, however often that is asked */
     for (size_t i = 0; i < q->in_window; i++) {
+        uint64_t rank = fz_inflate_rank(q->jobs[i].src_len, q->jobs[i].dst_len);
         size_t k = i;
-        for (; k && fz_inflate_before(&q->jobs[i], &q->jobs[q->order[k - 1]]); k--) q->order[k] = q->order[k - 1];
+        for (; k && rank > ranks[k - 1]; k--) {
+            ranks[k] = ranks[k - 1];
+            q->order[k] = q->order[k - 1];
+        }
+        ranks[k] = rank;
         q->order[k] = (uint16_t)i;
     }
 }

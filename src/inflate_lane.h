@@ -6,6 +6,14 @@
 
 #include "inflate_batch.h"
 
+/* Functions that copy 64 bytes at a time. All others have AVX2 at most: with more, gcc 12 keeps integers in
+ * vector registers. */
+#ifdef LEVEL_AVX512
+#define WIDE __attribute__((target("bmi,bmi2,lzcnt,avx2,avx512f,avx512bw,avx512vbmi")))
+#else
+#define WIDE
+#endif
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "The batch kernel reads bits and table entries as little-endian numbers."
 #endif
@@ -17,7 +25,7 @@
 enum {
     MAX_LANES = 4,                         /* five and more spill registers: slower everywhere */
     LIT_BITS = 11,                         /* of the first lookup; 12 falls out of the level 1 cache */
-    LIT_BITS_SMALL = 10,                   /* members below SMALL_MEMBER: the table is built sooner */
+    LIT_BITS_SMALL = 10,                   /* most members below SMALL_MEMBER: choose_lit_bits() */
     SMALL_MEMBER = 4096,
     DIST_BITS = 8,
     /* Subtables included: the most that complete codes can take ("enough 288 11 15" and "enough 32 8 15"
@@ -95,7 +103,6 @@ struct fz_inflate_state {
     code_lengths lengths;
     uint32_t precode[128];
     int forced;                            /* a loop plus 1, for tests */
-    int avx512;                            /* is that the level? Its loops are AVX2's */
     unsigned blocks;                       /* since the stop flag was looked at */
     const fz_inflate_feed *feed;
 };
@@ -103,6 +110,7 @@ struct fz_inflate_state {
 /* What one level of CPU has: a function that runs all of the feed's jobs. */
 void fz_inflate_portable(fz_inflate_state *state);
 void fz_inflate_avx2(fz_inflate_state *state);
+void fz_inflate_avx512(fz_inflate_state *state);
 
 ALWAYS uint64_t load64(const void *p) {
     uint64_t v;

@@ -1,4 +1,4 @@
-/* The batch kernel for one level of CPU: included by inflate_avx2.c and inflate_portable.c, which name the
+/* The batch kernel for one level of CPU: included by inflate_x86.h and inflate_portable.c, which name the
  * level and set what the compiler may use. One list of compiler flags serves all, and no ifunc is needed,
  * which sanitizers and musl don't have. */
 #include "inflate_lane.h"

@@ -45,8 +45,9 @@
 /* Lane k met something rare: it does that symbol for itself, and all begin a step anew. */
 #define RARE(k) rare##k: SETTLE_ALL if (rare(&f##k, lanes + k)) goto leave; continue;
 
-#define LOOP(name, steps) \
-    static __attribute__((noinline)) void NAME(name)(lane *lanes) { \
+#define LOOP(name, steps) LOOP_OF(, name, steps)
+#define LOOP_OF(width, name, steps) \
+    static __attribute__((noinline)) width void NAME(name)(lane *lanes) { \
         EACH(BEGIN) \
         for (;;) { \
             EACH(ROOM) \
@@ -75,7 +76,7 @@ LOOP(mixed_1, EACH(PREFIX) EACH(SYMBOL) EACH(COPY))
 /* Where they are likelier still, two. */
 LOOP(mixed_2, EACH(PREFIX) EACH(PREFIX) EACH(SYMBOL) EACH(COPY))
 /* Sparse data: 64 bytes are copied whatever the match's length, so that there is a branch only from 65 on. */
-LOOP(long_matches, EACH(LONG_SYMBOL) EACH(LONG_COPY))
+LOOP_OF(WIDE, long_matches, EACH(LONG_SYMBOL) EACH(LONG_COPY))
 
 static void (*const NAME(loops)[FZ_INFLATE_LOOPS])(lane *lanes) = {
     NAME(literals), NAME(literal_pairs), NAME(mixed_2), NAME(mixed_1), NAME(mixed), NAME(long_matches),
@@ -101,3 +102,4 @@ static void (*const NAME(loops)[FZ_INFLATE_LOOPS])(lane *lanes) = {
 #undef LONG_COPY
 #undef RARE
 #undef LOOP
+#undef LOOP_OF

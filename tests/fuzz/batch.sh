@@ -15,5 +15,5 @@ where=$(mktemp -d)
 trap 'rm -rf "$where"' EXIT
 # shellcheck disable=SC2086  # flags are words
 "${CC:-gcc}" -std=gnu11 -Wall -Wextra $flags -I"$core" "$here/batch.c" "$core/inflate_batch.c" \
-    "$core/inflate_avx2.c" "$core/inflate_portable.c" -lz -o "$where/batch"
+    "$core/inflate_avx512.c" "$core/inflate_avx2.c" "$core/inflate_portable.c" -lz -o "$where/batch"
 "$where/batch" "$@"

@@ -25,6 +25,7 @@ except ImportError as _exc:
     raise ImportError("fastzip.torch needs PyTorch: pip install fastzip-reader[torch]") from _exc
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
+from fastzip import _lent
 from fastzip._samples import Column, Indices, Samples
 
 __all__ = ["ArchiveDataset", "Batch", "collate"]
@@ -82,7 +83,7 @@ class ArchiveDataset(Dataset[Any]):
 
     A ``DataLoader`` asks for whole batches (``__getitems__``), also through ``Subset`` and
     ``random_split``. A batch is inflated by native threads into one tensor: in a worker of the
-    loader into torch's shared memory, so with `collate` the main process gets it without a copy.
+    loader into shared memory, so with `collate` the main process gets it without a copy.
 
     Parameters
     ----------
@@ -282,7 +283,7 @@ class ArchiveDataset(Dataset[Any]):
                 raise TypeError(f"{where}: torch has no dtype for {dtype}") from None
             if pinned or not shared:
                 return torch.empty(shape, dtype=kind, pin_memory=pinned)
-            return _shared(shape, kind)
+            return _lent.empty(shape, kind)
 
         if shared or pinned:
             return column.fetch(indices, empty)
@@ -299,15 +300,6 @@ class ArchiveDataset(Dataset[Any]):
         if self.transform is None:
             return sample
         return self.transform(*sample) if isinstance(sample, tuple) else self.transform(sample)
-
-
-def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """A tensor that is handed to another process without a copy, as `default_collate` makes it."""
-    tensor = torch.empty(0, dtype=dtype)
-    nbytes = int(np.prod(shape)) * tensor.element_size()
-    if nbytes == 0:
-        return torch.empty(shape, dtype=dtype)
-    return tensor.set_(torch.UntypedStorage._new_shared(nbytes), 0, shape)
 
 
 def _unstacked(stacked: Any) -> list[Any]:

@@ -35,7 +35,7 @@ LAYERS = [
     {"_load", "_groups", "loader"},
     {"_feeds"},
     {"torch", "grain", "tf", "keras"},
-    {"_samples"},
+    {"_samples", "_lent"},
     {"npz", "archive"},
     {"_ragged"},
     {"_parts"},
@@ -52,6 +52,7 @@ NEEDS = {
     "_demo": ["matplotlib", "tqdm"],
     "_demo_data": ["matplotlib", "tqdm"],
     "torch": ["torch"],
+    "_lent": ["torch"],
     "tf": ["tensorflow"],
     "keras": ["keras"],
 }

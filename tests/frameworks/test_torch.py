@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import errno
 import gc
 import os
 import pickle
 import types
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -27,6 +30,7 @@ from torch.utils.data import (  # noqa: E402
 
 import fastzip  # noqa: E402
 import fastzip.torch  # noqa: E402
+from fastzip import _lent  # noqa: E402
 from fastzip.torch import ArchiveDataset, collate  # noqa: E402
 
 N = 50
@@ -269,6 +273,173 @@ def test_what_a_worker_sends(made):
     for k, (images, told) in enumerate(loader):
         assert told.tolist() == [True, True]
         assert torch.equal(images, torch.tensor(made[1][10 * k : 10 * k + 10]))
+
+
+# ---- memory that comes back --------------------------------------------------------------------
+
+
+def by_worker(data, **options):
+    return DataLoader(data, 2, num_workers=1, collate_fn=collate, **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_worker_fills_the_same_memory_again(made, method):
+    data = ArchiveDataset(made[0] / "x.npz", np.arange(N))
+    loader = by_worker(data, multiprocessing_context=method, persistent_workers=method == "fork")
+    for _ in range(3 if method == "fork" else 1):
+        places = set()
+        for k, (images, indices) in enumerate(loader):
+            assert indices.tolist() == [2 * k, 2 * k + 1]
+            assert torch.equal(images, torch.tensor(made[1][2 * k : 2 * k + 2]))
+            assert images.untyped_storage().nbytes() == images.nbytes
+            assert images.data_ptr() % 64 == 0
+            places |= {images.data_ptr(), indices.data_ptr()}
+            images.zero_()  # it is the loop's
+        assert len(places) < 16 < N // 2
+
+
+@pytest.mark.parametrize("keep", [lambda x: x, lambda x: x[1:].numpy()[:, 1], torch.from_dlpack])
+def test_batches_that_are_kept_stay_as_they_are(made, keep):
+    loader = by_worker(ArchiveDataset(made[0] / "x.npz"), persistent_workers=True)
+    kept = [keep(images) for _ in range(2) for images in loader]
+    right = [keep(images) for _ in range(2) for images in torch.tensor(made[1]).split(2)]
+    assert len(kept) == N
+    for one, other in zip(kept, right, strict=True):
+        assert np.array_equal(one, other)
+
+
+class Keeps(ArchiveDataset):
+    """Its worker keeps every batch, and sends what all of them are now."""
+
+    kept = ()
+
+    def __getitems__(self, indices):
+        batch = super().__getitems__(indices)
+        self.kept += (batch.stacked,)
+        batch.stacked = [batch.stacked, torch.stack(self.kept)]
+        return batch
+
+
+def test_batches_that_the_worker_keeps_stay_as_they_are(made):
+    right = torch.tensor(made[1]).unflatten(0, (-1, 2))
+    for k, (images, kept) in enumerate(by_worker(Keeps(made[0] / "x.npz"))):
+        assert torch.equal(images, right[k])
+        assert torch.equal(kept, right[: k + 1])
+
+
+def test_a_batch_stays_for_a_forked_child(made):
+    batches = iter(by_worker(ArchiveDataset(made[0] / "x.npz")))
+    first = next(batches)
+    told, go_on = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.read(go_on[0], 1)
+            os.write(told[1], b"y" if torch.equal(first, torch.tensor(made[1][:2])) else b"n")
+        finally:
+            os._exit(0)
+    del first
+    assert len(list(batches)) == N // 2 - 1
+    os.write(go_on[1], b"x")
+    assert os.read(told[0], 1) == b"y"
+    os.waitpid(pid, 0)
+    for fd in told + go_on:
+        os.close(fd)
+
+
+def test_memory_goes_with_the_workers(made):
+    for _ in range(3):
+        for _batch in by_worker(ArchiveDataset(made[0] / "x.npz")):
+            assert 0 < len(_lent._mapped) < 8
+    del _batch
+    assert not _lent._mapped
+    assert not _lent._borrowed
+
+
+@pytest.fixture
+def here(made, monkeypatch):
+    """A dataset that takes this process for a worker."""
+    monkeypatch.setattr(fastzip.torch, "get_worker_info", lambda: types.SimpleNamespace(id=0))
+    _lent._pieces.clear()
+    with fastzip.load(made[0] / "x.npz") as npz:
+        yield ArchiveDataset(npz)
+    _lent._pieces.clear()
+    _lent._mapped.clear()
+
+
+def there(tensor):
+    """As it is sent to another process."""
+    return pickle.loads(ForkingPickler.dumps(tensor))
+
+
+def test_a_batch_that_is_sent_twice(made, here):
+    batch = here[[3, 1]]
+    copies = there([batch, batch[1:]]), there(batch)
+    assert copies[0][0].untyped_storage().data_ptr() == copies[0][1].untyped_storage().data_ptr()
+    del batch
+    for _ in range(3):
+        here[[4, 5]]
+    right = torch.tensor(made[1][[3, 1]])
+    assert equal(copies, ([right, right[1:]], right))
+    assert len(_lent._borrowed) == 1
+    del copies
+    assert not _lent._borrowed
+
+
+def test_a_piece_goes_to_another_process_later(made, here):
+    there(here[[3, 1]])  # into one that keeps the descriptor for itself
+    _lent._mapped.clear()
+    copy_ = there(here[[4, 5]])
+    assert len(_lent._pieces) == 1
+    assert torch.equal(copy_, torch.tensor(made[1][[4, 5]]))
+    del copy_
+    sent = ForkingPickler.dumps(here[[6, 7]])
+    _lent._mapped.clear()
+    fd = _lent._pieces[0].fd
+    with open(os.devnull) as other:
+        os.dup2(other.fileno(), fd)  # as after its end, when other files get its number
+        with pytest.raises(OSError, match="went with the worker"):
+            pickle.loads(sent)
+
+
+def test_what_torch_makes_of_a_batch(made, here):
+    right = torch.tensor(made[1][[3, 1]])
+    for make in (
+        copy.deepcopy,
+        lambda batch: pickle.loads(pickle.dumps(batch)),
+        lambda batch: batch.clone(),
+        lambda batch: batch.share_memory_(),
+        lambda batch: batch[:, 1:],
+        lambda batch: batch.float(),
+    ):
+        made_of_it = make(here[[3, 1]])
+        again = there(made_of_it)
+        here[[4, 5]]
+        assert equal(again, make(right))
+        assert equal(made_of_it, make(right))
+
+
+@pytest.mark.parametrize("name", ["memfd_create", "posix_fallocate"])
+def test_without_memory_to_lend(made, here, monkeypatch, name):
+    def fail(*args):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, name, fail)
+    batch = here[[3, 1]]
+    assert batch.is_shared()
+    assert torch.equal(there(batch), torch.tensor(made[1][[3, 1]]))
+    assert not _lent._pieces
+
+
+def test_memory_to_lend_is_limited(made, here, monkeypatch):
+    batches = [here[[i, i + 1]] for i in range(20)]
+    assert len(_lent._pieces) == _lent._PIECES
+    for i, batch in enumerate(batches):
+        assert torch.equal(there(batch), torch.tensor(made[1][i : i + 2]))
+    _lent._pieces.clear()
+    monkeypatch.setattr(_lent, "_BYTES", 3 * batches[0].nbytes)
+    batches = [here[[i, i + 1]] for i in range(20)]
+    assert len(_lent._pieces) == 3
 
 
 def test_memory_is_not_reused_while_a_tensor_lives(tmp_path):

@@ -1,0 +1,184 @@
+"""Memory in which a worker of torch's DataLoader sends batches, and which comes back to it.
+
+torch makes new shared memory for each batch: its pages are slow to fill, and its descriptor goes
+through a socket of its own, which takes longer than reading small members. Here a worker makes a
+few pieces and lends them. The loader's process maps each piece once, and marks it as free when the
+last tensor in it is gone; then the worker fills it with another batch.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import math
+import mmap
+import os
+import weakref
+from collections import deque
+from multiprocessing.reduction import DupFd, ForkingPickler
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.multiprocessing.reductions import reduce_storage
+
+_FRONT: Final = 64
+"""Bytes in front of a batch, so that it is aligned. The first is 1 while the loader has the piece,
+and 0 otherwise."""
+_PIECES: Final = 16
+_BYTES: Final = 128 << 20
+"""A worker makes so many pieces, of so many bytes; batches beyond are sent as torch does it."""
+
+_numbers = itertools.count()
+_pieces: deque[_Piece] = deque()
+"""A worker's. Who has taken one out is alone with it, until it is put back."""
+_mapped: dict[tuple[int, int], mmap.mmap] = {}
+"""In the loader's process: pieces by the worker's process and their number there."""
+_borrowed: dict[tuple[int, int], weakref.ref[Any]] = {}
+"""Those of them that tensors lie in."""
+
+
+class _Piece:
+    """Shared memory that a worker lends to its loader, time and again."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.number = next(_numbers)
+        self.fd = os.memfd_create(_name(self.number))
+        weakref.finalize(self, os.close, self.fd).atexit = False
+        os.posix_fallocate(self.fd, 0, _FRONT + nbytes)  # an error now is no SIGBUS later
+        self.memory = mmap.mmap(self.fd, _FRONT + nbytes)
+        self.nbytes = nbytes
+        self.sent = False
+        self.user: weakref.ref[Any] | None = None
+
+    def is_free(self) -> bool:
+        """Has neither the worker nor the loader a tensor in it?"""
+        # In this order: what is sent is marked while the worker's tensor lives.
+        return (self.user is None or self.user() is None) and not self.memory[0]
+
+    def storage(self, nbytes: int) -> Any:
+        """So much of it, for as long as the storage lives."""
+        array = np.frombuffer(self.memory, np.uint8, nbytes, _FRONT)
+        self.user = weakref.ref(array)
+        storage = torch.from_numpy(array).untyped_storage()
+        # Of one storage torch always gives out the same object, so these stay with it.
+        storage.is_shared = _yes  # it is, but torch doesn't know
+        storage.lent = self, storage.data_ptr()
+        return storage
+
+
+def _yes() -> bool:
+    return True
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """An uninitialised tensor that a worker sends to its loader without a copy."""
+    tensor = torch.empty(0, dtype=dtype)
+    nbytes = math.prod(shape) * tensor.element_size()
+    if nbytes == 0:
+        return torch.empty(shape, dtype=dtype)
+    storage = _lend(nbytes)
+    if storage is None:  # as default_collate does it
+        storage = torch.UntypedStorage._new_shared(nbytes)
+    return tensor.set_(storage, 0, shape)
+
+
+def _lend(nbytes: int) -> Any:
+    """So much of a piece that is free, or new; None if there can't be more of them."""
+    count, total = 0, nbytes
+    for _ in range(len(_pieces)):
+        try:
+            piece = _pieces.popleft()
+        except IndexError:  # other threads have them
+            break
+        count, total = count + 1, total + piece.nbytes
+        fits = nbytes <= piece.nbytes <= 2 * nbytes and piece.is_free()
+        storage = piece.storage(nbytes) if fits else None
+        _pieces.append(piece)
+        if storage is not None:
+            return storage
+    if count >= _PIECES or total > _BYTES:
+        return None
+    try:
+        piece = _Piece(nbytes)
+    except OSError:
+        return None
+    storage = piece.storage(nbytes)
+    _pieces.append(piece)
+    return storage
+
+
+def _sent(storage: torch.UntypedStorage) -> Any:
+    """Pickle a tensor's memory for another process: if it is lent, which piece it is."""
+    piece, place = storage.__dict__.pop("lent", (None, 0))
+    # What is sent a second time, or was moved by torch since, is torch's affair: it is copied.
+    if piece is None or storage.data_ptr() != place:
+        return reduce_storage(storage)
+    piece.memory[0] = 1
+    first = None if piece.sent else DupFd(piece.fd)
+    piece.sent = True
+    return _received, ((os.getpid(), piece.number), first, piece.fd, storage.nbytes())
+
+
+def _received(key: tuple[int, int], first: Any, there: int, nbytes: int) -> Any:
+    """Unpickle it, in the loader's process: a storage whose end frees the piece.
+
+    `first` hands over a descriptor of the piece, when it is sent for the first time; `there` is its
+    number in the worker, for a process that wasn't the one to get it."""
+    if first is not None or key not in _mapped:
+        _drop_ended()
+        fd = _opened(key, there) if first is None else first.detach()
+        try:
+            _mapped[key] = mmap.mmap(fd, 0)
+        finally:
+            os.close(fd)
+    memory = _mapped[key]
+    array = np.frombuffer(memory, np.uint8, nbytes, _FRONT)
+
+    def give_back(_: Any) -> None:
+        _borrowed.pop(key, None)
+        memory[0] = 0
+        if _ended(key[0]):
+            _drop_ended()
+
+    _borrowed[key] = weakref.ref(array, give_back)
+    return torch.from_numpy(array).untyped_storage()
+
+
+def _name(number: int) -> str:
+    return f"fastzip-{number}"
+
+
+def _opened(key: tuple[int, int], there: int) -> int:
+    fd = os.open(f"/proc/{key[0]}/fd/{there}", os.O_RDWR)
+    if os.readlink(f"/proc/self/fd/{fd}") != f"/memfd:{_name(key[1])} (deleted)":
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "a batch's memory went with the worker that sent it")
+    return fd
+
+
+def _ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _drop_ended() -> None:
+    """Forget the pieces of workers that are gone."""
+    for key in list(_mapped):
+        if _ended(key[0]):
+            _mapped.pop(key, None)
+
+
+def _before_fork() -> None:
+    """What lies in a piece now, the child may go on reading: it is never used again."""
+    _pieces.clear()
+    _borrowed.clear()  # without their weak references nothing is given back
+
+
+ForkingPickler.register(torch.UntypedStorage, _sent)
+os.register_at_fork(before=_before_fork, after_in_child=_mapped.clear)

@@ -37,11 +37,11 @@ def main() -> int:
         return 2
     folder = Path(asked.out)
     folder.mkdir(parents=True, exist_ok=True)
-    run_of = report.about(_command(asked), _seconds(asked), readers)
     try:
         results = run(work, readers, SIZES[asked.size], _seconds(asked))
     except KeyboardInterrupt:
         return 130
+    run_of = report.about(_command(asked), _seconds(asked), readers)
     return write(results, run_of, folder, root if asked.publish else None)
 
 

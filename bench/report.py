@@ -22,7 +22,7 @@ SHOWN = ("np.load + zlib-ng", "np.load + ISA-L", "SPDL", "libdeflate by hand", "
 
 
 def about(command: str, seconds: float, wanted: list[str]) -> dict[str, Any]:
-    """What the figures depend on; taken before the run, whose own processes are load, too."""
+    """What the figures depend on."""
     versions = {
         "python": _machine.versions()["python"],
         "fastzip": _machine.versions()["fastzip"],
@@ -114,7 +114,7 @@ def _surroundings(run: dict[str, Any]) -> str:
     cpu, cpus = run["cpu"]["model"], run["cpus"]
     return (
         f"`{run['command']}`, {run['date']}, on {cpu}, {cpus} CPUs, load "
-        f"{run['load']:.1f} at the start. {harmless(versions)}. Everyone read the same before "
+        f"{run['load']:.1f} at the end. {harmless(versions)}. Everyone read the same before "
         "anything was timed, and took turns."
     )
 

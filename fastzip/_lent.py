@@ -4,6 +4,9 @@ torch makes new shared memory for each batch: its pages are slow to fill, and it
 through a socket of its own, which takes longer than reading small members. Here a worker makes a
 few pieces and lends them. The loader's process maps each piece once, and marks it as free when the
 last tensor in it is gone; then the worker fills it with another batch.
+
+Nobody may write where somebody still reads, so whatever is in doubt isn't used again: a piece in
+which a tensor lay when its process forked, since the child may go on reading.
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch.multiprocessing import get_sharing_strategy
 from torch.multiprocessing.reductions import reduce_storage
 
 _FRONT: Final = 64
-"""Bytes in front of a batch, so that it is aligned. The first is 1 while the loader has the piece,
-and 0 otherwise."""
+"""Bytes in front of a batch, so that it is aligned. Two are in use: who has it, as the loader's
+process sees it, and 1 behind that if the worker has given it up."""
+_FREE, _LENT, _LOST = range(3)
 _PIECES: Final = 16
 _BYTES: Final = 128 << 20
 """A worker makes so many pieces, of so many bytes; batches beyond are sent as torch does it."""
@@ -34,8 +39,9 @@ _pieces: deque[_Piece] = deque()
 """A worker's. Who has taken one out is alone with it, until it is put back."""
 _mapped: dict[tuple[int, int], mmap.mmap] = {}
 """In the loader's process: pieces by the worker's process and their number there."""
-_borrowed: dict[tuple[int, int], weakref.ref[Any]] = {}
-"""Those of them that tensors lie in."""
+_forks = itertools.count()
+_era = os.getpid(), next(_forks)
+"""Another one after each fork, in both processes."""
 
 
 class _Piece:
@@ -50,14 +56,23 @@ class _Piece:
         self.nbytes = nbytes
         self.sent = False
         self.user: weakref.ref[Any] | None = None
+        self.era = _era
 
     def is_free(self) -> bool:
         """Has neither the worker nor the loader a tensor in it?"""
         # In this order: what is sent is marked while the worker's tensor lives.
-        return (self.user is None or self.user() is None) and not self.memory[0]
+        return (self.user is None or self.user() is None) and self.memory[0] != _LENT
+
+    def is_lost(self) -> bool:
+        """Is there perhaps a forked child that has a tensor in it? It may be asked only if free."""
+        return self.memory[0] == _LOST or (self.user is not None and self.era != _era)
+
+    def give_up(self) -> None:
+        self.memory[1] = 1
 
     def storage(self, nbytes: int) -> Any:
         """So much of it, for as long as the storage lives."""
+        self.era = _era
         array = np.frombuffer(self.memory, np.uint8, nbytes, _FRONT)
         self.user = weakref.ref(array)
         storage = torch.from_numpy(array).untyped_storage()
@@ -77,7 +92,8 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     nbytes = math.prod(shape) * tensor.element_size()
     if nbytes == 0:
         return torch.empty(shape, dtype=dtype)
-    storage = _lend(nbytes)
+    # Who chose torch's other strategy is short of descriptors.
+    storage = _lend(nbytes) if get_sharing_strategy() == "file_descriptor" else None
     if storage is None:  # as default_collate does it
         storage = torch.UntypedStorage._new_shared(nbytes)
     return tensor.set_(storage, 0, shape)
@@ -85,26 +101,41 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 
 def _lend(nbytes: int) -> Any:
     """So much of a piece that is free, or new; None if there can't be more of them."""
+    unfit: list[_Piece] = []  # free, but of another size
     count, total = 0, nbytes
+    storage = None
     for _ in range(len(_pieces)):
         try:
             piece = _pieces.popleft()
         except IndexError:  # other threads have them
             break
-        count, total = count + 1, total + piece.nbytes
-        fits = nbytes <= piece.nbytes <= 2 * nbytes and piece.is_free()
-        storage = piece.storage(nbytes) if fits else None
+        if piece.is_free():
+            if piece.is_lost():
+                piece.give_up()
+                continue
+            if not nbytes <= piece.nbytes <= 2 * nbytes:
+                unfit.append(piece)
+                continue
+            storage = piece.storage(nbytes)
         _pieces.append(piece)
         if storage is not None:
-            return storage
-    if count >= _PIECES or total > _BYTES:
-        return None
-    try:
-        piece = _Piece(nbytes)
-    except OSError:
-        return None
-    storage = piece.storage(nbytes)
-    _pieces.append(piece)
+            break
+        count, total = count + 1, total + piece.nbytes
+    while unfit:
+        piece = unfit.pop()
+        # Where there is no room for all, those of another size go first.
+        if storage is None and (count + 1 >= _PIECES or total + piece.nbytes > _BYTES):
+            piece.give_up()
+        else:
+            _pieces.append(piece)
+            count, total = count + 1, total + piece.nbytes
+    if storage is None and count < _PIECES and total <= _BYTES:
+        try:
+            piece = _Piece(nbytes)
+        except (OSError, AttributeError):  # no memory; a Python without memfd_create
+            return None
+        storage = piece.storage(nbytes)
+        _pieces.append(piece)
     return storage
 
 
@@ -114,7 +145,7 @@ def _sent(storage: torch.UntypedStorage) -> Any:
     # What is sent a second time, or was moved by torch since, is torch's affair: it is copied.
     if piece is None or storage.data_ptr() != place:
         return reduce_storage(storage)
-    piece.memory[0] = 1
+    piece.memory[0] = _LENT
     first = None if piece.sent else DupFd(piece.fd)
     piece.sent = True
     return _received, ((os.getpid(), piece.number), first, piece.fd, storage.nbytes())
@@ -125,24 +156,25 @@ def _received(key: tuple[int, int], first: Any, there: int, nbytes: int) -> Any:
 
     `first` hands over a descriptor of the piece, when it is sent for the first time; `there` is its
     number in the worker, for a process that wasn't the one to get it."""
-    if first is not None or key not in _mapped:
-        _drop_ended()
+    memory = _mapped.get(key)
+    if first is not None or memory is None:
+        _tidy()
         fd = _opened(key, there) if first is None else first.detach()
         try:
-            _mapped[key] = mmap.mmap(fd, 0)
+            memory = _mapped[key] = mmap.mmap(fd, 0)
         finally:
             os.close(fd)
-    memory = _mapped[key]
     array = np.frombuffer(memory, np.uint8, nbytes, _FRONT)
-
-    def give_back(_: Any) -> None:
-        _borrowed.pop(key, None)
-        memory[0] = 0
-        if _ended(key[0]):
-            _drop_ended()
-
-    _borrowed[key] = weakref.ref(array, give_back)
+    weakref.finalize(array, _give_back, key, memory, _era).atexit = False
     return torch.from_numpy(array).untyped_storage()
+
+
+def _give_back(key: tuple[int, int], memory: mmap.mmap, era: tuple[int, int]) -> None:
+    # After a fork neither the child nor its parent is alone with it.
+    lost = era != _era or era[0] != os.getpid()
+    memory[0] = _LOST if lost else _FREE
+    if lost or memory[1] or _ended(key[0]):
+        _tidy()
 
 
 def _name(number: int) -> str:
@@ -167,18 +199,24 @@ def _ended(pid: int) -> bool:
     return False
 
 
-def _drop_ended() -> None:
-    """Forget the pieces of workers that are gone."""
-    for key in list(_mapped):
-        if _ended(key[0]):
+def _tidy() -> None:
+    """Forget pieces that nobody will fill again; they go with the last tensor in them."""
+    for key, memory in list(_mapped.items()):
+        if memory[0] == _LOST or memory[1] or _ended(key[0]):
             _mapped.pop(key, None)
 
 
-def _before_fork() -> None:
-    """What lies in a piece now, the child may go on reading: it is never used again."""
+def _fork() -> None:
+    global _era
+    _era = os.getpid(), next(_forks)
+
+
+def _forget() -> None:
+    _fork()
     _pieces.clear()
-    _borrowed.clear()  # without their weak references nothing is given back
+    _mapped.clear()
 
 
 ForkingPickler.register(torch.UntypedStorage, _sent)
-os.register_at_fork(before=_before_fork, after_in_child=_mapped.clear)
+# Before it and after it: in between another thread may still get a batch.
+os.register_at_fork(before=_fork, after_in_parent=_fork, after_in_child=_forget)

@@ -7,6 +7,8 @@ import errno
 import gc
 import os
 import pickle
+import signal
+import subprocess
 import types
 from multiprocessing.reduction import ForkingPickler
 
@@ -333,27 +335,105 @@ def test_a_batch_stays_for_a_forked_child(made):
     told, go_on = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
+        signal.alarm(60)
         try:
+            os.close(go_on[1])
             os.read(go_on[0], 1)
             os.write(told[1], b"y" if torch.equal(first, torch.tensor(made[1][:2])) else b"n")
         finally:
             os._exit(0)
+    os.close(told[1])
     del first
-    assert len(list(batches)) == N // 2 - 1
+    rest = list(batches)
     os.write(go_on[1], b"x")
     assert os.read(told[0], 1) == b"y"
     os.waitpid(pid, 0)
-    for fd in told + go_on:
+    for fd in (*go_on, told[0]):
         os.close(fd)
+    assert len(rest) == N // 2 - 1
+
+
+def test_what_a_forked_child_lets_go_is_not_given_back(made):
+    batches = iter(by_worker(ArchiveDataset(made[0] / "x.npz")))
+    first = next(batches)
+    pid = os.fork()
+    if pid == 0:
+        del first  # its parent goes on reading
+        gc.collect()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    rest = list(batches)
+    assert torch.equal(first, torch.tensor(made[1][:2]))
+    assert torch.equal(torch.cat(rest), torch.tensor(made[1][2:]))
+
+
+def test_what_another_thread_gets_at_a_fork_is_not_given_back(made, here, monkeypatch):
+    """Between the hook that forks begin with and the fork itself."""
+    batch = there(here[[3, 1]])
+    (memory,) = _lent._mapped.values()
+    monkeypatch.setattr(_lent, "_era", (os.getpid() + 1, _lent._era[1]))  # as in the child
+    del batch
+    assert memory[0] == _lent._LOST
+    assert not _lent._mapped
+    images = here[[4, 5]]
+    assert [piece.memory[0] for piece in _lent._pieces] == [_lent._FREE]
+    assert torch.equal(images, torch.tensor(made[1][[4, 5]]))
+
+
+def test_a_piece_that_a_workers_child_may_read_is_given_up(made, here):
+    batch = here[[3, 1]]
+    (piece,) = _lent._pieces
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert there(batch) is not None
+    del batch
+    here[[4, 5]]
+    assert piece.memory[1] == 1
+    assert piece not in _lent._pieces
+
+
+def is_lent(images):
+    return not images.is_shared()  # as torch sees it, which shares what it sends itself
+
+
+def test_forks_use_nothing_up(made):
+    """A loader whose process forks with a batch in hand, as one for validation does each epoch."""
+    before = set(_lent._mapped)
+    loader, lent = by_worker(ArchiveDataset(made[0] / "x.npz"), persistent_workers=True), 0
+    for _ in range(2 * _lent._PIECES):
+        for images in loader:
+            lent += is_lent(images)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert len(set(_lent._mapped) - before) <= _lent._PIECES
+    assert lent == 2 * _lent._PIECES * N // 2
+
+
+class Forks(ArchiveDataset):
+    def __getitems__(self, indices):
+        batch = super().__getitems__(indices)
+        subprocess.run(["true"], preexec_fn=int, check=True)
+        return batch
+
+
+def test_forks_in_a_worker_use_nothing_up(made):
+    before = set(_lent._mapped)
+    for images in by_worker(Forks(made[0] / "x.npz")):
+        assert is_lent(images)
+        assert len(set(_lent._mapped) - before) <= _lent._PIECES
 
 
 def test_memory_goes_with_the_workers(made):
+    before = set(_lent._mapped)
     for _ in range(3):
         for _batch in by_worker(ArchiveDataset(made[0] / "x.npz")):
-            assert 0 < len(_lent._mapped) < 8
+            assert 0 < len(set(_lent._mapped) - before) < 8
     del _batch
-    assert not _lent._mapped
-    assert not _lent._borrowed
+    assert not set(_lent._mapped) - before
 
 
 @pytest.fixture
@@ -381,9 +461,9 @@ def test_a_batch_that_is_sent_twice(made, here):
         here[[4, 5]]
     right = torch.tensor(made[1][[3, 1]])
     assert equal(copies, ([right, right[1:]], right))
-    assert len(_lent._borrowed) == 1
+    assert sum(piece.memory[0] == _lent._LENT for piece in _lent._pieces) == 1
     del copies
-    assert not _lent._borrowed
+    assert not any(piece.memory[0] for piece in _lent._pieces)
 
 
 def test_a_piece_goes_to_another_process_later(made, here):
@@ -419,12 +499,18 @@ def test_what_torch_makes_of_a_batch(made, here):
         assert equal(made_of_it, make(right))
 
 
-@pytest.mark.parametrize("name", ["memfd_create", "posix_fallocate"])
-def test_without_memory_to_lend(made, here, monkeypatch, name):
+@pytest.mark.parametrize("why", ["no memory", "no space", "an old libc", "chosen"])
+def test_without_memory_to_lend(made, here, monkeypatch, why):
     def fail(*args):
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(os, name, fail)
+    if why == "chosen":
+        monkeypatch.setattr(_lent, "get_sharing_strategy", lambda: "file_system")
+    elif why == "an old libc":  # what some builds of Python are made for
+        monkeypatch.delattr(os, "memfd_create")
+    else:
+        name = "memfd_create" if why == "no memory" else "posix_fallocate"
+        monkeypatch.setattr(os, name, fail)
     batch = here[[3, 1]]
     assert batch.is_shared()
     assert torch.equal(there(batch), torch.tensor(made[1][[3, 1]]))
@@ -440,6 +526,18 @@ def test_memory_to_lend_is_limited(made, here, monkeypatch):
     monkeypatch.setattr(_lent, "_BYTES", 3 * batches[0].nbytes)
     batches = [here[[i, i + 1]] for i in range(20)]
     assert len(_lent._pieces) == 3
+
+
+def test_pieces_that_fit_no_more_make_way(made, here):
+    few = [here[[i]] for i in range(_lent._PIECES)]
+    small = list(_lent._pieces)
+    assert len(small) == _lent._PIECES
+    del few
+    many = [here[range(5 * i, 5 * i + 5)] for i in range(8)]
+    right = torch.tensor(made[1][:40]).split(5)
+    assert all(map(torch.equal, many, right))
+    assert len(_lent._pieces) == _lent._PIECES
+    assert [piece.memory[1] for piece in small].count(1) == len(many)
 
 
 def test_memory_is_not_reused_while_a_tensor_lives(tmp_path):

@@ -71,13 +71,20 @@ def _addresses(library: ctypes.CDLL, names: Sequence[str]) -> list[int]:
     return found
 
 
-def _proves_itself() -> bool:
-    """Does the engine in use inflate a stream of dynamic codes, and refuse a broken one?"""
-    text = b"".join(b"%d%s" % (i * i % 97, b"fastzip" if i % 3 else b"npz") for i in range(60))
+def _deflated(data: bytes) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    stream = packer.compress(text) + packer.flush()
+    return packer.compress(data) + packer.flush()
+
+
+def _proves_itself() -> bool:
+    """Does the engine in use inflate a stream of dynamic codes and one of long matches, and refuse
+    a broken one?"""
+    text = b"".join(b"%d%s" % (i * i % 97, b"fastzip" if i % 3 else b"npz") for i in range(60))
+    long = text + b"".join(text[:step] * (900 // step) for step in (1, 7, 40, 100))
+    stream, other = _deflated(text), _deflated(long)
     return (
         _core.inflate(stream, len(text)) == text
+        and _core.inflate(other, len(long)) == long
         and isinstance(_core.inflate(stream[:-1], len(text)), int)
         and isinstance(_core.inflate(stream, len(text) - 1), int)
         and _core.crc32(text) == zlib.crc32(text)

@@ -17,7 +17,7 @@ import fastzip
 from fastzip import _threads
 
 FEATURES: Final = (
-    "sse4_2", "pclmulqdq", "avx2", "bmi2", "avx512bw", "vpclmulqdq",
+    "sse4_2", "pclmulqdq", "avx2", "bmi2", "avx512bw", "avx512vbmi", "vpclmulqdq",
     "asimd", "crc32", "pmull", "sve",
 )  # fmt: skip
 """Of the CPU's flags those that inflating or checksums make use of, here or in the engines."""

@@ -5,6 +5,7 @@ a copy. But rows are written in no fixed order here, so that row may be finished
 and put back. Or it still waits: then it waits on, until the header has been looked at. Only if it is being
 written right now, or is no row of this pass, the member goes through scratch memory. Jobs stand in
 descending order of their rows, and are begun in four runs of neighbours: within a run, the row below waits.
+Where no header lies on a tail, members go by rank.
 
 Members of different lengths lie in one piece of memory, of which a group has a part of its own. There the
 bytes under a header are always put back, since they may belong to a member that this pass knows nothing of.

@@ -271,15 +271,17 @@ def _divide(
 ) -> tuple[list[str], list[str], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Samples and fields of the members that match, their positions, and those of the others."""
     sample, field = pattern.groupindex["sample"], pattern.groupindex["field"]
-    matches = enumerate(map(pattern.fullmatch, npz.index.keys()))
-    found = [(m[sample], m[field], position) for position, m in matches if m is not None]
-    if fields is not None:
-        wanted = frozenset(fields)
-        found = [each for each in found if each[1] in wanted]
-    where = np.fromiter((each[2] for each in found), np.int64, len(found))
-    others = np.ones(len(npz), bool)
-    others[where] = False
-    return [each[0] for each in found], [each[1] for each in found], where, np.flatnonzero(others)
+    wanted = None if fields is None else frozenset(fields)
+    others = np.zeros(len(npz), bool)
+    one: dict[str, str] = {}  # each text once: 143 MB for a million names, not 284
+    samples, columns = [], []
+    for position, match in enumerate(map(pattern.fullmatch, npz.index.keys())):
+        if match is None or (wanted is not None and match[field] not in wanted):
+            others[position] = True
+            continue
+        samples.append(one.setdefault(match[sample], match[sample]))
+        columns.append(one.setdefault(match[field], match[field]))
+    return samples, columns, np.flatnonzero(~others), np.flatnonzero(others)
 
 
 def _numbers(names: dict[str, Any], each: list[str]) -> npt.NDArray[np.int64]:

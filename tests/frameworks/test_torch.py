@@ -14,6 +14,7 @@ from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
+from forking import SOON, forked, forks
 
 torch = pytest.importorskip("torch", reason="PyTorch isn't installed")
 
@@ -333,9 +334,10 @@ def test_a_batch_stays_for_a_forked_child(made):
     batches = iter(by_worker(ArchiveDataset(made[0] / "x.npz")))
     first = next(batches)
     told, go_on = os.pipe(), os.pipe()
-    pid = os.fork()
+    with forks():
+        pid = os.fork()
     if pid == 0:
-        signal.alarm(60)
+        signal.alarm(SOON)
         try:
             os.close(go_on[1])
             os.read(go_on[0], 1)
@@ -355,15 +357,16 @@ def test_a_batch_stays_for_a_forked_child(made):
 
 def test_what_a_forked_child_lets_go_is_not_given_back(made):
     batches = iter(by_worker(ArchiveDataset(made[0] / "x.npz")))
-    first = next(batches)
-    pid = os.fork()
-    if pid == 0:
-        del first  # its parent goes on reading
+    held = [next(batches)]
+
+    def let_go():  # its parent goes on reading
+        held.clear()
         gc.collect()
-        os._exit(0)
-    os.waitpid(pid, 0)
+        return True
+
+    assert forked(let_go) == 0
     rest = list(batches)
-    assert torch.equal(first, torch.tensor(made[1][:2]))
+    assert torch.equal(held[0], torch.tensor(made[1][:2]))
     assert torch.equal(torch.cat(rest), torch.tensor(made[1][2:]))
 
 
@@ -383,10 +386,7 @@ def test_what_another_thread_gets_at_a_fork_is_not_given_back(made, here, monkey
 def test_a_piece_that_a_workers_child_may_read_is_given_up(made, here):
     batch = here[[3, 1]]
     (piece,) = _lent._pieces
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
+    assert forked(lambda: True) == 0
     assert there(batch) is not None
     del batch
     here[[4, 5]]
@@ -405,10 +405,7 @@ def test_forks_use_nothing_up(made):
     for _ in range(2 * _lent._PIECES):
         for images in loader:
             lent += is_lent(images)
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
+        assert forked(lambda: True) == 0
         assert len(set(_lent._mapped) - before) <= _lent._PIECES
     assert lent == 2 * _lent._PIECES * N // 2
 

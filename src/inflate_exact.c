@@ -28,7 +28,7 @@ ALWAYS __m256i repeated(const uint8_t *src, size_t d, size_t from) {
 }
 #endif
 
-/* With AVX-512 one permutation of 64 bytes does it: 1.56 times libdeflate on bitmaps, 1.42 with AVX2. */
+/* With AVX-512 one permutation of 64 bytes does it: 1.60 times libdeflate on bitmaps, 1.40 with AVX2. */
 #ifdef LEVEL_AVX512
 static const uint8_t repeats_by_64[65][64] __attribute__((aligned(64))) = {
 #define REST(i, d) (uint8_t)((i) % (d))

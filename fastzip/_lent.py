@@ -55,17 +55,15 @@ class _Piece:
         self.memory = mmap.mmap(self.fd, _FRONT + nbytes)
         self.nbytes = nbytes
         self.sent = False
-        self.user: weakref.ref[Any] | None = None
-        self.era = _era
 
     def is_free(self) -> bool:
         """Has neither the worker nor the loader a tensor in it?"""
         # In this order: what is sent is marked while the worker's tensor lives.
-        return (self.user is None or self.user() is None) and self.memory[0] != _LENT
+        return self.user() is None and self.memory[0] != _LENT
 
     def is_lost(self) -> bool:
         """Is there perhaps a forked child that has a tensor in it? It may be asked only if free."""
-        return self.memory[0] == _LOST or (self.user is not None and self.era != _era)
+        return self.memory[0] == _LOST or self.era != _era
 
     def give_up(self) -> None:
         self.memory[1] = 1
@@ -74,7 +72,7 @@ class _Piece:
         """So much of it, for as long as the storage lives."""
         self.era = _era
         array = np.frombuffer(self.memory, np.uint8, nbytes, _FRONT)
-        self.user = weakref.ref(array)
+        self.user: weakref.ref[Any] = weakref.ref(array)
         storage = torch.from_numpy(array).untyped_storage()
         # Of one storage torch always gives out the same object, so these stay with it.
         storage.is_shared = _yes  # it is, but torch doesn't know

@@ -205,6 +205,7 @@ def test_a_wrong_reader_is_not_timed(suite, monkeypatch, tmp_path):
     result = rounds.measure(
         suite("suite").TASKS["check-batch"], ["np.load", "cramjam by hand"], size, 0.1
     )
+    assert not result.skipped
     assert list(result.seconds) == ["np.load"]
     assert result.wrong == {"cramjam by hand": "reads something else than np.load"}
 

@@ -72,7 +72,7 @@ def _advice(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "libdeflate",
             (
-                "single members are read by zlib-ng; libdeflate is faster: "
+                f"single members are read by {engines['inflate']}; libdeflate is faster: "
                 "pip install 'fastzip-reader[libdeflate]'"
             ),
         )

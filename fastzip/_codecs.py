@@ -208,8 +208,9 @@ def _choose() -> EnginesInfo:
     whole = "libdeflate" if libdeflate["available"] else "zlib-ng"
     _core.use_engine(whole == "libdeflate")
     batch = _use_batch(forced)
+    kernel_alone = batch["available"] and (forced == "batch" or whole == "zlib-ng")
     return {
-        "inflate": "batch" if forced == "batch" else whole,
+        "inflate": "batch" if kernel_alone else whole,
         "batches": "batch" if batch["available"] else whole,
         "crc32": whole,
         "forced": forced,
@@ -228,13 +229,13 @@ def engines() -> EnginesInfo:
     Returns
     -------
     dict
-        ``inflate``: the engine for single members, ``"libdeflate"`` where it is installed and
-        ``"zlib-ng"`` otherwise; ``batches``: the one for many members, ``"batch"`` (fastzip's own
-        kernel) where the CPU has what it takes; ``crc32``: the engine for checksums; ``forced``:
-        what the environment variable ``FASTZIP_ENGINE`` asked for when fastzip was imported;
-        ``zlib_ng``, ``libdeflate`` and ``batch``: for each, ``available``, ``version`` and
-        ``source`` (where it comes from and, of ``batch``, for which level of CPU; or why it isn't
-        used). zlib-ng has the last word on what another engine refuses.
+        ``batches``: the engine for many members, ``"batch"`` (fastzip's own kernel) where the CPU
+        has what it takes; ``inflate``: the one for single members, ``"libdeflate"`` where that is
+        installed, else as for many; ``crc32``: the engine for checksums; ``forced``: what the
+        environment variable ``FASTZIP_ENGINE`` asked for when fastzip was imported; ``zlib_ng``,
+        ``libdeflate`` and ``batch``: for each, ``available``, ``version`` and ``source`` (where it
+        comes from and, of ``batch``, for which level of CPU; or why it isn't used). zlib-ng has the
+        last word on what another engine refuses.
 
     Examples
     --------

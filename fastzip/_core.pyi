@@ -97,6 +97,9 @@ class Directory:
 def read_member(
     source: Source, directory: Directory, position: int, lead: int, verify: bool, most: int
 ) -> Block | int: ...
+def read_bytes(
+    source: Source, directory: Directory, position: int, verify: bool
+) -> bytes | int: ...
 def read_front(source: Source, directory: Directory, position: int, n: int) -> bytes | int: ...
 def locate(
     source: Source, directory: Directory, position: int

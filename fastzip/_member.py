@@ -98,7 +98,12 @@ class Reader:
 
     def data(self, position: int, pwd: bytes | None = None) -> bytes:
         """The member's bytes, verified. `pwd` goes before the reader's own."""
-        return bytes(self.block(position, pwd))
+        data: bytes | int
+        try:
+            data = _core.read_bytes(self.source, self.directory, position, self.verify)
+        except MemoryError:
+            data = _MEMORY
+        return bytes(self.foreign(position, data, 0, pwd)) if isinstance(data, int) else data
 
     def block(self, position: int, pwd: bytes | None = None) -> Any:
         """The same as memory, which isn't copied."""

@@ -2,7 +2,7 @@
 """The boundary between Python and the native core: buffers and integers in, a status out.
 
 Imports nothing of fastzip. The interpreter lock is released in Directory.__cinit__ and build_table,
-Source.read, inflate, crc32, ZipCrypto, read_member, read_front, locate, run and Ahead; nothing inside
+Source.read, inflate, crc32, ZipCrypto, read_one, read_front, locate, run and Ahead; nothing inside
 those blocks touches Python, but for poll_signals, which takes the lock on the caller's thread.
 """
 import os
@@ -205,8 +205,8 @@ def use_engine(bint libdeflate, bint alone=False):
 
 
 def use_lanes(size_t least, level=None):
-    """Have the batch kernel do passes of at least so many jobs, 0: none, at this level of CPU. Returns the
-    level, or None if this CPU lacks it; then nothing changes."""
+    """Have the batch kernel do passes of at least so many jobs, 0: none, at this level of CPU, and single ones
+    where libdeflate isn't the engine. Returns the level, or None if this CPU lacks it; then nothing changes."""
     cdef const char *used = fz_inflate_use(NULL) if level is None else fz_inflate_use(level.encode())
     if used == NULL:
         return None

@@ -321,7 +321,7 @@ cdef inline void place_job(const Batch *b, Scratch *s, Job *j, bint next_below) 
         j.dst = j.row - j.head_len
     elif b.kinds != NULL:
         place_in_scratch(s, j)
-    elif b.n == 1 and b.head_len == 0:
+    elif b.n == 1 and b.head_len == 0 and (b.room_behind or j.dst_len > SMALL):
         j.dst = j.row
         j.dst_room += b.room_behind
     elif j.dst_len > SMALL and (b.places != NULL or (b.stride == <ssize_t>b.row_bytes

@@ -12,6 +12,43 @@ cdef void prepare(Batch *b, Source source, Directory directory, bint verify) noe
     b.group = b.last_group = 1
 
 
+cdef int plan_one(Batch *b, Source source, Directory directory, const int64_t *position, bint verify,
+                  Span *span) except? -1:
+    """Make it a batch of one member, and see whether the archive can hold that; a status."""
+    if not 0 <= position[0] < <int64_t>directory.listing.count:
+        raise IndexError(position[0])
+    if directory._need_limits() != OK:
+        return MEMORY
+    prepare(b, source, directory, verify)
+    b.positions, b.n = position, 1
+    return look_up(b, 0, span)
+
+
+cdef int read_one(Batch *b, Source source, const Row *row, void *out, size_t room_behind) except? -1:
+    """The whole member to `out`; a status."""
+    cdef int32_t result = INTERRUPTED
+    cdef Scratch *s
+    cdef int64_t entered = source._enter()
+    if entered < 0:
+        return CLOSED
+    b.out, b.row_bytes, b.room_behind = <uint8_t *>out, <size_t>row.size, room_behind
+    b.statuses = &result
+    try:
+        if row.size > LONG or row.compressed_size > LONG:
+            if run(run_group, b, 1, 1) == POOL_NO_MEMORY:
+                result = MEMORY
+        else:
+            s = <Scratch *>pool_take_scratch()
+            if s == NULL:
+                return MEMORY
+            with nogil:
+                run_group(b, 0, s)
+                pool_give_scratch(s)
+    finally:
+        source._leave(entered)
+    return result
+
+
 def read_member(Source source not None, Directory directory not None, int64_t position,
                 size_t lead, bint verify, uint64_t most):
     """The whole member in a new Block, from byte `lead` on; or a status: OTHER_HEADER if it has more
@@ -19,45 +56,31 @@ def read_member(Source source not None, Directory directory not None, int64_t po
 
     Sizes are compared with what the archive can hold before memory is taken."""
     cdef Batch b
-    cdef Block block
-    cdef int32_t result = INTERRUPTED
     cdef Span span
-    cdef Scratch *s
-    cdef int64_t entered
-    cdef int status
-    if not 0 <= position < <int64_t>directory.listing.count:
-        raise IndexError(position)
-    if directory._need_limits() != OK:
-        return int(MEMORY)
-    prepare(&b, source, directory, verify)
-    b.positions, b.n = &position, 1
-    status = look_up(&b, 0, &span)
+    cdef Block block
+    cdef int status = plan_one(&b, source, directory, &position, verify, &span)
     if status != OK:
         return int(status)
     if span.row.size > most:
         return int(OTHER_HEADER)
-    entered = source._enter()
-    if entered < 0:
-        return int(CLOSED)
-    try:
-        block = Block(<size_t>span.row.size, lead)
-        b.out = <uint8_t *>block.block.ptr + lead
-        b.row_bytes = <size_t>span.row.size
-        b.room_behind = SLACK
-        b.statuses = &result
-        if span.row.size > LONG or span.row.compressed_size > LONG:
-            if run(run_group, &b, 1, 1) == POOL_NO_MEMORY:
-                result = MEMORY
-        else:
-            s = <Scratch *>pool_take_scratch()
-            if s == NULL:
-                return int(MEMORY)
-            with nogil:
-                run_group(&b, 0, s)
-                pool_give_scratch(s)
-    finally:
-        source._leave(entered)
-    return block if result == OK else int(result)
+    block = Block(<size_t>span.row.size, lead)
+    status = read_one(&b, source, span.row, <uint8_t *>block.block.ptr + lead, SLACK)
+    return block if status == OK else int(status)
+
+
+def read_bytes(Source source not None, Directory directory not None, int64_t position, bint verify):
+    """The whole member as bytes, inflated right there if it isn't small; or a status."""
+    cdef Batch b
+    cdef Span span
+    cdef bytes out
+    cdef int status = plan_one(&b, source, directory, &position, verify, &span)
+    if status != OK:
+        return int(status)
+    if span.row.size > <uint64_t>1 << 62:
+        return int(MEMORY)
+    out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>span.row.size)
+    status = read_one(&b, source, span.row, PyBytes_AS_STRING(out), 0)
+    return out if status == OK else int(status)
 
 
 def read_front(Source source not None, Directory directory not None, int64_t position, size_t n):
@@ -72,8 +95,8 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
     if not 0 <= position < <int64_t>directory.listing.count:
         raise IndexError(position)
     if engines.init == NULL:              # only zlib-ng can stop in the middle
-        whole = read_member(source, directory, position, 0, True, UINT64_MAX)
-        return whole if isinstance(whole, int) else bytes(memoryview(whole)[:n])
+        whole = read_bytes(source, directory, position, True)
+        return whole if isinstance(whole, int) else whole[:n]
     if directory._need_limits() != OK:
         return int(MEMORY)
     prepare(&b, source, directory, False)

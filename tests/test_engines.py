@@ -140,9 +140,77 @@ def test_forced_engine_that_is_missing():
 
 
 def test_without_libdeflate():
-    done = run(HIDE.format(hide_ng=False, hide_deflate=True) + USE)
+    done = run(HIDE.format(hide_ng=False, hide_deflate=True) + USE + "print(e['batches'])\n")
     assert done.stderr == ""
-    assert done.stdout.split() == ["zlib-ng", "zlib-ng", "None", "True", "False"]
+    single, *others, many = done.stdout.split()
+    assert single == many
+    assert others == ["zlib-ng", "None", "True", "False"]
+
+
+ALONE = """
+import ctypes, io, zipfile, zlib
+import fastzip
+from fastzip import _core
+
+def function(value, result, *arguments):
+    def give(*_):
+        return value.pop(0) if len(value) > 1 else value[0]
+    made.append(ctypes.CFUNCTYPE(result, *arguments)(give))
+    return ctypes.cast(made[-1], ctypes.c_void_p).value
+
+made = []
+pointer, number = ctypes.c_void_p, ctypes.c_int
+fails = function([0, -4], number, pointer, number, pointer, number)  # but for when it is bound
+ends, crc = function([0], number, pointer), function([0], ctypes.c_uint32, pointer)
+assert _core.bind_zlib_ng(fails, ends, ends, ends, crc)
+_core.bind_libdeflate(
+    function([1], pointer), function([None], None, pointer),
+    function([1], number, *[pointer] * 7), crc
+)
+
+def inflates(libdeflate, lanes, data):
+    _core.use_engine(libdeflate)
+    _core.use_lanes(lanes, LEVEL)
+    return _core.inflate(zlib.compress(data, wbits=-15), len(data)) == data
+
+def reads_many(libdeflate, lanes, size):
+    _core.use_engine(libdeflate)
+    _core.use_lanes(lanes, LEVEL)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(8):
+            archive.writestr(str(i), bytes(range(256)) * 2 + bytes(size))
+    with fastzip.ZipFile(file, verify=False) as archive:
+        try:
+            found = archive.read_many(archive.namelist(), threads=1)
+        except MemoryError:
+            return False
+        assert all(bytes(data) == bytes(range(256)) * 2 + bytes(size) for data in found)
+        return True
+"""
+
+
+@linked
+@pytest.mark.parametrize("level", ["avx512", "avx2", "portable"])
+def test_what_the_kernel_does(level):
+    """Where the other engines do nothing, what was inflated is the kernel's."""
+    if _core.use_lanes(_core.lanes_from(), level) is None:
+        pytest.skip(f"this CPU lacks {level}")
+    _core.use_lanes(_core.lanes_from(), os.environ.get("FASTZIP_CPU") or None)
+    code = f"LEVEL = {level!r}\n{ALONE}" + textwrap.dedent(
+        """
+        text, tiny = bytes(range(256)) * 4, bytes(range(200))
+        assert [inflates(False, lanes, text) for lanes in (0, 1, 4)] == [False, True, True]
+        assert [inflates(False, lanes, tiny) for lanes in (0, 1, 4)] == [False, True, False]
+        assert [inflates(True, lanes, text) for lanes in (0, 1, 4)] == [False, True, False]
+        for size in (100, 50_000):
+            assert [reads_many(False, lanes, size) for lanes in (0, 4)] == [False, True]
+        assert [reads_many(True, lanes, 100) for lanes in (0, 4)] == [False, True]
+        assert reads_many(True, 4, 50_000) is (LEVEL == "avx512")  # long matches
+        """
+    )
+    done = run(code)
+    assert done.returncode == 0, done.stderr
 
 
 @linked

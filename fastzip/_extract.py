@@ -34,7 +34,7 @@ Parts: TypeAlias = tuple[str, ...]
 def parts_of(name: str) -> Parts:
     """A member's name as the components of a path below the folder."""
     name = name.replace("/", os.sep)
-    return tuple(part for part in name.split(os.sep) if part not in ("", os.curdir, os.pardir))
+    return tuple([part for part in name.split(os.sep) if part not in ("", os.curdir, os.pardir)])
 
 
 class Extraction:
@@ -77,17 +77,20 @@ class Extraction:
         self._folders: set[Parts] = set()
         self._bytes = 0
 
-    def add(self, position: int, name: str) -> str:
-        """Extract the member at this position, now or with the next ones; returns its path."""
+    def place(self, name: str) -> str:
+        """The path that a member of this name is extracted to."""
+        return os.path.normpath(os.path.join(self.path, *parts_of(name)))
+
+    def add(self, position: int, name: str) -> None:
+        """Extract the member at this position, now or with the next ones."""
         parts = parts_of(name)
-        path = os.path.normpath(os.path.join(self.path, *parts))
         if name.endswith("/"):
             try:
                 self.folder(parts, explicit=True)
             except Exception:
                 self.flush()
                 raise
-            return path
+            return
         if not parts:
             raise ValueError("Empty filename.")
         size = self.reader.directory.row(position)[1]
@@ -98,11 +101,10 @@ class Extraction:
             with self._file(parts) as fd:
                 for piece in self.reader.pieces(position, self.pwd):
                     self._write(fd, piece)
-            return path
+            return
         self._run[parts] = position
         self._folders.add(parts[:-1])
         self._bytes += size
-        return path
 
     def flush(self) -> None:
         """Write what is still to be written. The first failure is raised, all others are done."""

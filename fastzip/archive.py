@@ -671,9 +671,10 @@ class ZipFile(zipfile.ZipFile):
             place: str = super()._extract_member(member, path, pwd)  # type: ignore[misc]
             return place
         extraction = self._extraction(path, pwd, 1, None)
-        place = extraction.add(position, self._shown(member, position))
+        name = self._shown(member, position)
+        extraction.add(position, name)
         extraction.flush()
-        return place
+        return extraction.place(name)
 
     def extractall(
         self,
@@ -732,12 +733,14 @@ class ZipFile(zipfile.ZipFile):
         if self.fp is None:
             raise ValueError(_CLOSED)
         jobs: list[tuple[Any, int | None]]
+        positions: Any = slice(None)
         if members is None and "filelist" not in self.__dict__:
             jobs = [(None, position) for position in range(len(reader.index))]
         else:
             wanted = zipfile.ZipFile.namelist(self) if members is None else members
             jobs = [(member, self._locate(member)) for member in wanted]
-        total = sum(self._size(position) for _, position in jobs if position is not None)
+            positions = [position for _, position in jobs if position is not None]
+        total = int(reader.index.rows["size"][positions].sum())
         with _progress.bar(progress, "extracting", total) as advance:
             extraction = self._extraction(path, pwd, threads, advance)
             for member, position in jobs:
@@ -753,7 +756,8 @@ class ZipFile(zipfile.ZipFile):
         info = member if isinstance(member, zipfile.ZipInfo) else self._infos.get(position)
         if info is not None:
             return info.filename
-        name: str = self.index.name(position)
+        reader: Any = self._reader
+        name: str = reader.index.name(position)
         return name.partition("\0")[0]
 
     def _extraction(self, path: Any, pwd: Any, threads: int | None, advance: Any) -> Extraction:

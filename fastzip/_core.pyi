@@ -104,6 +104,7 @@ def read_front(source: Source, directory: Directory, position: int, n: int) -> b
 def locate(
     source: Source, directory: Directory, position: int
 ) -> tuple[int, int, int, int, int, int, int, bytes] | int: ...
+def from_front(positions: npt.NDArray[np.int64], n: int) -> int: ...
 def fetch(
     source: Source,
     directory: Directory,

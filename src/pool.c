@@ -11,6 +11,7 @@
 #define MAX_WORKERS 1024
 #define MAX_SPARE 1024
 #define POLL_EVERY_NS 20000000             /* how often the caller looks for Ctrl-C */
+#define SPIN_NS 50000                      /* as long as it takes to be woken: 38 to 58 us, a virtual machine */
 
 typedef struct pool_task {
     pool_work work;
@@ -18,7 +19,8 @@ typedef struct pool_task {
     size_t groups;
     size_t next;                           /* atomic: the first group that nobody has taken */
     int stop;                              /* atomic */
-    unsigned wanted, active;               /* helpers still welcome, helpers at work; under lock */
+    unsigned wanted;                       /* helpers still welcome; under lock */
+    unsigned active;                       /* helpers at work; atomic, and changed under lock */
     unsigned born;                         /* after so many forks */
     struct pool_task *link;
 } task;
@@ -125,7 +127,7 @@ static void *worker(void *unused) {
             continue;
         }
         t->wanted--;
-        t->active++;
+        __atomic_fetch_add(&t->active, 1, __ATOMIC_RELAXED);
         pthread_mutex_unlock(&lock);
         void *scratch = pool_take_scratch();
         if (scratch) {                     /* without memory the others do this one's share */
@@ -135,7 +137,8 @@ static void *worker(void *unused) {
             pool_give_scratch(scratch);
         }
         pthread_mutex_lock(&lock);
-        if (--t->active == 0) pthread_cond_broadcast(&task_left);
+        /* from here on the task may be gone */
+        if (__atomic_sub_fetch(&t->active, 1, __ATOMIC_RELEASE) == 0) pthread_cond_broadcast(&task_left);
     }
     return NULL;
 }
@@ -196,6 +199,28 @@ static void wait_for_helpers(task *t) {
     }
 }
 
+static void pause_a_bit(void) {
+#if defined __x86_64__ || defined __i386__
+    __builtin_ia32_pause();
+#elif defined __aarch64__
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Have the helpers left, or do they within the time that it would take to sleep and be woken? The last
+ * groups of two threads end some 50 us apart: 96 bitmaps of 88 KB take 6 % less so, 3 KB images 3 %. */
+static int gone_soon(task *t) {
+    long long end = 0;
+    for (;;) {
+        for (int i = 0; i < 16; i++) {
+            if (!__atomic_load_n(&t->active, __ATOMIC_ACQUIRE)) return 1;
+            pause_a_bit();
+        }
+        if (!end) end = now_ns() + SPIN_NS;
+        if (now_ns() >= end) return 0;
+    }
+}
+
 int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_poll poll) {
     task t = { .work = work, .arg = arg, .groups = groups };
     void *scratch = pool_take_scratch();
@@ -219,8 +244,12 @@ int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_po
 
     pthread_mutex_lock(&lock);
     withdraw(&t);
-    wait_for_helpers(&t);
     pthread_mutex_unlock(&lock);
+    if (!gone_soon(&t)) {
+        pthread_mutex_lock(&lock);
+        wait_for_helpers(&t);
+        pthread_mutex_unlock(&lock);
+    }
     here = before;
     return t.stop || t.active ? POOL_STOPPED : 0;
 }

@@ -205,6 +205,18 @@ cdef void set_all(int32_t[::1] statuses, int status) noexcept:
         statuses[i] = status
 
 
+def from_front(int64_t[::1] positions not None, int64_t n):
+    """Make positions that count from the end (-1: the last of n) count from the front; returns the index of
+    the first one that is out of range, or -1. NumPy's min() and max() take 2 us, and 8 with a cold cache."""
+    cdef Py_ssize_t i
+    for i in range(positions.shape[0]):
+        if not -n <= positions[i] < n:
+            return i
+        if positions[i] < 0:
+            positions[i] += n
+    return -1
+
+
 def fetch(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
           const int64_t[::1] rows, uint8_t[:, :] out not None, bytes head not None, unsigned threads,
           bint verify, int32_t[::1] statuses not None):

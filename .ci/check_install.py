@@ -27,7 +27,8 @@ for name in ("py.typed", "_core.pyi"):
     assert (package / name).is_file(), f"no {name} in {package}"
 
 engines = fastzip.engines()
-assert engines["inflate"] == "zlib-ng", engines
+assert engines["crc32"] == "zlib-ng", engines
+assert engines["inflate"] == engines["batches"] in ("zlib-ng", "batch"), engines
 assert engines["zlib_ng"]["source"] == args.zlib_ng, engines
 assert not engines["libdeflate"]["available"], engines
 

@@ -28,7 +28,7 @@ MEMBER = np.dtype([(name, np.uint64) for name in FIELDS])
 
 
 def usual() -> str:
-    """The single-stream engine that fastzip uses where it may choose."""
+    """The single-stream engine that fastzip has beside its kernel, where it may choose."""
     return "libdeflate" if available("libdeflate") else "zlib-ng"
 
 

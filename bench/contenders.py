@@ -7,7 +7,6 @@ process that does the work. The order here is the order in every table and pictu
 import io
 import shutil
 import subprocess
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +35,7 @@ class Ways:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self.own = threading.local()
+        self.others: list[Any] = []  # the same archive for each thread but one, where they can't
 
     def path(self, name: str) -> str:
         """The file that it reads of a set."""
@@ -59,23 +58,16 @@ class Ways:
         if self.pool is None:
             pairs = zip(keys, positions.tolist(), strict=True)
             return [self.one(archive, key, position) for key, position in pairs]
-        mine = self.mine
-        return list(self.pool.map(lambda key: self.one(mine(archive), key, 0), keys))
+        n = self.threads
+        archives = [archive, *self.others] if self.others else [archive] * n
 
-    def mine(self, archive: Any) -> Any:
-        """The archive, or the calling thread's own."""
-        if self.shared:
-            return archive
-        of, own = getattr(self.own, "pair", (None, None))
-        if of is not archive:
-            if own is not None:
-                own.close()
-            own = self.open(self.filename(archive))
-            self.own.pair = archive, own
-        return own
+        def some(i: int) -> list[Array]:
+            return [self.one(archives[i], key, 0) for key in keys[i::n]]
 
-    def filename(self, archive: Any) -> str:
-        raise NotImplementedError
+        found: list[Any] = [None] * len(keys)
+        for i, arrays in enumerate(self.pool.map(some, range(n))):
+            found[i::n] = arrays
+        return found
 
     def batch(self, archive: Any, keys: list[str], positions: Array) -> Array:
         return np.stack(self.several(archive, keys, positions))
@@ -104,9 +96,6 @@ class Shared(Ways):
         self.reader = _bench_readers.make(name, True, threads)
         self.shared = not name.startswith("np.load")  # which reads with zipfile
 
-    def filename(self, archive: Any) -> str:
-        return str(archive.zip.filename)
-
     def setting(self) -> AbstractContextManager[Any]:
         return self.reader.setting()
 
@@ -121,9 +110,9 @@ class Shared(Ways):
 class Zipfile(Ways):
     """`zipfile`, and `np.load` of what it read; or with another library in place of zlib.
 
-    In Python 3.12.1 and 3.13.0 it seeks relative to a position that threads share, where a local
-    header has an extra field, as NumPy's have: of 6,000 times that two threads read 20 members of
-    one archive with 3.12.1, 220 failed.
+    Up to the fix of CPython's issue 127847 it seeks relative to a position that threads share,
+    where a local header has an extra field, as NumPy's have: of 6,000 times that two threads read
+    20 members of one archive with Python 3.12.1, 220 failed.
     """
 
     shared = False
@@ -137,9 +126,6 @@ class Zipfile(Ways):
 
     def open(self, path: str) -> Any:
         return zipfile.ZipFile(path)
-
-    def filename(self, archive: Any) -> str:
-        return str(archive.filename)
 
     def count(self, archive: Any) -> int:
         return len(archive.filelist)

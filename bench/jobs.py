@@ -62,8 +62,9 @@ def digest(*arrays: Any) -> str:
 
 
 def _opened(ways: Ways, path: str, stack: ExitStack) -> Any:
-    archive = ways.open(path)
-    stack.callback(archive.close)
+    archive, *ways.others = (ways.open(path) for _ in range(1 if ways.shared else ways.threads))
+    for one in archive, *ways.others:
+        stack.callback(one.close)
     return archive
 
 

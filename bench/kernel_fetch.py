@@ -2,7 +2,7 @@
 
     python bench/kernel_fetch.py             # fetch of 256 against the kernel alone, one thread
     python bench/kernel_fetch.py --threads   # 2 threads against 1
-    python bench/kernel_fetch.py --alone     # tiny and single members, for which it steps aside
+    python bench/kernel_fetch.py --alone     # tiny and single members, with and without it
 
 The members are `kernel.py`'s, in an archive in the page cache; A and B take turns and swap who
 comes first; shown are medians of the ratio, and of the best times of either. With one thread, time

@@ -72,7 +72,7 @@ def _advice(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "libdeflate",
             (
-                f"single members are read by {engines['inflate']}; libdeflate is faster: "
+                "single members are inflated without libdeflate, which is faster: "
                 "pip install 'fastzip-reader[libdeflate]'"
             ),
         )

@@ -232,10 +232,11 @@ def engines() -> EnginesInfo:
         ``batches``: the engine for many members, ``"batch"`` (fastzip's own kernel) where the CPU
         has what it takes; ``inflate``: the one for single members, ``"libdeflate"`` where that is
         installed, else as for many; ``crc32``: the engine for checksums; ``forced``: what the
-        environment variable ``FASTZIP_ENGINE`` asked for when fastzip was imported; ``zlib_ng``,
-        ``libdeflate`` and ``batch``: for each, ``available``, ``version`` and ``source`` (where it
-        comes from and, of ``batch``, for which level of CPU; or why it isn't used). zlib-ng has the
-        last word on what another engine refuses.
+        environment variable ``FASTZIP_ENGINE`` asked for, instead, when fastzip was imported;
+        ``zlib_ng``, ``libdeflate`` and ``batch``: for each, ``available``, ``version`` and
+        ``source`` (where it comes from and, of ``batch``, for which level of CPU; or why it isn't
+        used). Where it says ``"batch"``, members under 300 bytes or above 16 MiB are still done by
+        libdeflate or zlib-ng. zlib-ng has the last word on what another engine refuses.
 
     Examples
     --------

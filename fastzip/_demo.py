@@ -473,8 +473,10 @@ def _ratio(value: float) -> str:
 
 
 def _engines() -> str:
-    """The engine in use and its version, as far as fastzip.engines() tells them."""
+    """The engines in use, with the versions that fastzip.engines() tells."""
     found: dict[str, Any] = dict(fastzip.engines())
-    name = str(found.get("inflate", "engine unknown"))
-    version = (found.get(name.replace("-", "_")) or {}).get("version")
-    return f"{name} {version}" if version else name
+    named = []
+    for name in dict.fromkeys(found[use] for use in ("batches", "inflate", "crc32")):
+        version = found[name.replace("-", "_")]["version"]
+        named.append(f"{name} {version}" if version else name)
+    return ", ".join(named)

@@ -105,11 +105,6 @@ class Reader:
             data = _MEMORY
         return bytes(self.foreign(position, data, 0, pwd)) if isinstance(data, int) else data
 
-    def block(self, position: int, pwd: bytes | None = None) -> Any:
-        """The same as memory, which isn't copied."""
-        block = self._read(position, 0)
-        return self.foreign(position, block, 0, pwd) if isinstance(block, int) else block
-
     def pieces(
         self, position: int, pwd: bytes | None = None, piece: int = PIECE
     ) -> Iterator[bytes]:

@@ -20,7 +20,6 @@ from fastzip import _progress, _stream, _threads, errors
 from fastzip._extract import Extraction
 from fastzip._many import Many, aligned, pieces
 from fastzip._member import Reader
-from fastzip._methods import check_password
 from fastzip._sources import (
     Identity,
     Opened,
@@ -326,7 +325,7 @@ class ZipFile(zipfile.ZipFile):
     # ------------------------------------------------------------------------------------ reading
 
     def _password(self, pwd: Any) -> bytes | None:
-        return check_password(pwd or self.pwd)
+        return pwd or self.pwd  # it is checked where a member is encrypted, as zipfile does it
 
     def read(self, name: Member, pwd: bytes | None = None) -> bytes:
         """A member's bytes, verified.
@@ -364,26 +363,24 @@ class ZipFile(zipfile.ZipFile):
         b'two'
         """
         own = self.__dict__  # `__getattr__` makes attributes slow to find
-        reader: Reader | None = own.get("_reader")
+        reader: Any = own.get("_reader")
+        position: int | None = -1
         if (
-            pwd is None
-            and type(self) is ZipFile
+            type(self) is ZipFile
             and type(name) is str
             and reader is not None
             and own["fp"] is not None
             and not own["_cut_names"]
             and "NameToInfo" not in own
         ):  # what _locate does, for most: in one piece that's a tenth of a member of 1 KB
-            position: int | None = reader.directory.find(name)
-            if position is not None and position >= 0:
-                return reader.data(position, own["pwd"])
-        position = self._locate(name)
+            position = reader.directory.find(name)
+        if position == -1:
+            position = self._locate(name)
         if position is None:
             with _told_as_ours():
                 return super().read(name, pwd)
-        reader = self._reader
-        assert reader is not None
-        return reader.data(position, self._password(pwd))
+        data: bytes = reader.data(position, pwd or own["pwd"])
+        return data
 
     def open(
         self,
@@ -740,7 +737,7 @@ class ZipFile(zipfile.ZipFile):
             wanted = zipfile.ZipFile.namelist(self) if members is None else members
             jobs = [(member, self._locate(member)) for member in wanted]
             positions = [position for _, position in jobs if position is not None]
-        total = int(reader.index.rows["size"][positions].sum())
+        total = int(reader.index.rows["size"][positions].sum(dtype=np.float64))  # 2**64 is a lie
         with _progress.bar(progress, "extracting", total) as advance:
             extraction = self._extraction(path, pwd, threads, advance)
             for member, position in jobs:

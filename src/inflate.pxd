@@ -296,8 +296,8 @@ cdef inline int ready_lanes(Scratch *s) noexcept nogil:
 
 
 cdef inline bint worth_a_lane(const Engines *e, const Job *j) noexcept nogil:
-    """Does the batch kernel do single members? Where all is its to do, for tests; and without libdeflate,
-    which is faster: one lane alone takes a member in 0.75 to 1.05 of zlib-ng's time, reading included."""
+    """Does the batch kernel do single members? Where it is forced; and instead of zlib-ng, since one lane
+    alone is 0.98 to 1.19 times as fast, reading included (bench/kernel_fetch.py --alone)."""
     if j.dst_len > LANES_MOST or j.src_len > LANES_MOST:
         return False
     return e.lanes_from == 1 or (e.lanes_from and e.whole == ZLIB_NG and j.dst_len >= FZ_INFLATE_TINY)

@@ -162,6 +162,55 @@ def test_damage_in_a_streamed_member(lab, monkeypatch, code, step):
         assert archive.testzip() == "a"
 
 
+# --------------------------------------------------------------------- read
+
+
+class Name(str):
+    pass
+
+
+class Sub(fastzip.ZipFile):
+    pass
+
+
+@pytest.mark.parametrize("method", [0, 8])
+def test_read(method):
+    """By all that names a member, in all states of an archive, small ones and larger ones."""
+    sizes = 0, 1, 900, 8192, 8193, 300_000
+    contents = {f"{n}": (bytes(range(256)) * (n // 256 + 1))[:n] for n in sizes}
+    file = io.BytesIO(written(contents, method))
+    for kind in fastzip.ZipFile, Sub:
+        with kind(file) as archive:
+            for _ in range(2):  # the second time with NameToInfo
+                for name, data in contents.items():
+                    for which in name, Name(name), np.str_(name), archive.getinfo(name):
+                        found = archive.read(which)
+                        assert type(found) is bytes
+                        assert found == data
+                for missing in "x", "", Name("900x"):
+                    with pytest.raises(KeyError, match="There is no item named"):
+                        archive.read(missing)
+                assert len(archive.filelist) == len(contents)
+            archive.NameToInfo["other"] = archive.NameToInfo.pop("900")
+            assert archive.read("other") == contents["900"]
+            with pytest.raises(KeyError):
+                archive.read("900")
+            zipfile.Path(archive)
+            assert archive.read("8193") == contents["8193"]
+        with pytest.raises(ValueError, match="closed"):
+            archive.read("900")
+
+
+def test_a_password_that_is_none():
+    """It matters where a member is encrypted, and only there."""
+    file = io.BytesIO(written({"a": b"a" * 500}))
+    with zipfile.ZipFile(file) as theirs, fastzip.ZipFile(file) as ours:
+        for archive in theirs, ours:
+            assert archive.read("a", "text") == b"a" * 500
+            archive.pwd = "text"
+            assert archive.read("a") == archive.read(archive.getinfo("a")) == b"a" * 500
+
+
 # --------------------------------------------------------------------- read_into
 
 

@@ -190,7 +190,6 @@ def reads_many(libdeflate, lanes, size):
 """
 
 
-@linked
 @pytest.mark.parametrize("level", ["avx512", "avx2", "portable"])
 def test_what_the_kernel_does(level):
     """Where the other engines do nothing, what was inflated is the kernel's."""

@@ -71,7 +71,7 @@ class _Members:
         index = self._reader.index
         name, size = index.name(position), int(index.rows[position]["size"])
         try:
-            return name, memoryview(self._reader.block(position)), size
+            return name, self._reader.data(position), size
         except Exception as exc:
             if not getattr(exc, "code", ""):
                 raise

@@ -171,7 +171,7 @@ def attempt_ours(call: Callable[[], Any]) -> Any:
 
 def read_block(reader: Reader, position: int) -> Any:
     """A member's bytes as memory, not copied; or the exception."""
-    block = attempt_ours(lambda: reader.block(position))
+    block = attempt_ours(lambda: reader.data(position))
     return block if isinstance(block, Exception) else memoryview(block)
 
 

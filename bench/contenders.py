@@ -55,15 +55,15 @@ class Ways:
         raise NotImplementedError
 
     def several(self, archive: Any, keys: list[str], positions: Array) -> list[Array]:
-        if self.pool is None:
-            pairs = zip(keys, positions.tolist(), strict=True)
-            return [self.one(archive, key, position) for key, position in pairs]
         n = self.threads
         archives = [archive, *self.others] if self.others else [archive] * n
+        pairs = list(zip(keys, positions.tolist(), strict=True))
 
         def some(i: int) -> list[Array]:
-            return [self.one(archives[i], key, 0) for key in keys[i::n]]
+            return [self.one(archives[i], *pair) for pair in pairs[i::n]]
 
+        if self.pool is None:
+            return some(0)
         found: list[Any] = [None] * len(keys)
         for i, arrays in enumerate(self.pool.map(some, range(n))):
             found[i::n] = arrays

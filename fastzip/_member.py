@@ -32,6 +32,7 @@ LARGE: Final = 16 << 20
 OTHER_HEADER: Final = _core.STATUS_CODES.index("other_header")
 FOREIGN: Final = tuple(map(_core.STATUS_CODES.index, ("encrypted", "method")))
 """The core says these of members that it doesn't decode, and _methods may."""
+_ANY: Final = (1 << 64) - 1
 _FRONT_PIECE: Final = 64 << 10
 _MEMORY: Final = _core.STATUS_CODES.index("memory")
 _INTERRUPTED: Final = _core.STATUS_CODES.index("interrupted")
@@ -59,9 +60,9 @@ class Reader:
         self._last = NO_HEADER
         self._mapped: npt.NDArray[Any] | None = None
 
-    def _read(self, position: int, lead: int, most: int = (1 << 64) - 1) -> _core.Block | int:
+    def _read(self, position: int, lead: int) -> _core.Block | int:
         try:
-            return _core.read_member(self.source, self.directory, position, lead, self.verify, most)
+            return _core.read_member(self.source, self.directory, position, lead, self.verify, _ANY)
         except MemoryError:
             return _MEMORY
 

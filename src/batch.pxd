@@ -499,7 +499,7 @@ cdef inline size_t divide(Batch *b, unsigned threads) noexcept nogil:
     if threads > 1:
         b.groups = (b.n - b.n // 4) // b.group
         b.last_group = (b.group + 1) // 2
-        if first.compressed_size and first.size // LONG_RATIO >= first.compressed_size:
+        if first.compressed_size and of_long_matches(first.compressed_size, first.size):
             b.last_group = (b.group + 3) // 4
     left = b.n - b.groups * b.group
     return b.groups + (left + b.last_group - 1) // b.last_group

@@ -152,6 +152,10 @@ cdef inline bint must_stop(void *context) noexcept nogil:
     return pool_stopped(False)
 
 
+cdef inline bint of_long_matches(uint64_t packed, uint64_t made) noexcept nogil:
+    return packed <= made // LONG_RATIO
+
+
 cdef inline bint worth_lanes(const Engines *e, const Job *jobs, size_t n) noexcept nogil:
     """Are there enough jobs of a good size for the batch kernel?"""
     cdef size_t i, deflated = 0, packed = 0, made = 0
@@ -164,7 +168,7 @@ cdef inline bint worth_lanes(const Engines *e, const Job *jobs, size_t n) noexce
             deflated += 1
             packed += jobs[i].src_len
             made += jobs[i].dst_len
-    if e.lanes_from > 1 and e.whole == LIBDEFLATE and not e.lanes_long and packed <= made // LONG_RATIO:
+    if e.lanes_from > 1 and e.whole == LIBDEFLATE and not e.lanes_long and of_long_matches(packed, made):
         return False
     return deflated >= e.lanes_from
 

@@ -12,16 +12,16 @@ cdef void prepare(Batch *b, Source source, Directory directory, bint verify) noe
     b.group = b.last_group = 1
 
 
-cdef int plan_one(Batch *b, Source source, Directory directory, const int64_t *position, bint verify,
-                  Span *span) except? -1:
-    """Make it a batch of one member, and see whether the archive can hold that; a status."""
+cdef int of_one(Batch *b, Source source, Directory directory, const int64_t *position,
+                bint verify) except? -1:
+    """Make it a batch of one member; a status."""
     if not 0 <= position[0] < <int64_t>directory.listing.count:
         raise IndexError(position[0])
     if directory._need_limits() != OK:
         return MEMORY
     prepare(b, source, directory, verify)
     b.positions, b.n = position, 1
-    return look_up(b, 0, span)
+    return OK
 
 
 cdef int read_one(Batch *b, Source source, const Row *row, void *out, size_t room_behind) except? -1:
@@ -58,7 +58,9 @@ def read_member(Source source not None, Directory directory not None, int64_t po
     cdef Batch b
     cdef Span span
     cdef Block block
-    cdef int status = plan_one(&b, source, directory, &position, verify, &span)
+    cdef int status = of_one(&b, source, directory, &position, verify)
+    if status == OK:
+        status = look_up(&b, 0, &span)
     if status != OK:
         return int(status)
     if span.row.size > most:
@@ -73,7 +75,9 @@ def read_bytes(Source source not None, Directory directory not None, int64_t pos
     cdef Batch b
     cdef Span span
     cdef bytes out
-    cdef int status = plan_one(&b, source, directory, &position, verify, &span)
+    cdef int status = of_one(&b, source, directory, &position, verify)
+    if status == OK:
+        status = look_up(&b, 0, &span)
     if status != OK:
         return int(status)
     if span.row.size > <uint64_t>1 << 62:
@@ -88,18 +92,15 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
     cdef Batch b
     cdef Scratch *s
     cdef int64_t entered
-    cdef int status
+    cdef int status = of_one(&b, source, directory, &position, False)
     cdef size_t got = 0
     cdef bytes out
     cdef uint8_t *p
-    if not 0 <= position < <int64_t>directory.listing.count:
-        raise IndexError(position)
+    if status != OK:
+        return int(status)
     if engines.init == NULL:              # only zlib-ng can stop in the middle
         whole = read_bytes(source, directory, position, True)
         return whole if isinstance(whole, int) else whole[:n]
-    if directory._need_limits() != OK:
-        return int(MEMORY)
-    prepare(&b, source, directory, False)
     entered = source._enter()
     if entered < 0:
         return int(CLOSED)
@@ -109,7 +110,6 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
         s = <Scratch *>pool_take_scratch()
         if s == NULL:
             return int(MEMORY)
-        b.positions, b.n = &position, 1
         with nogil:
             status = c_read_front(&b, s, p, n, &got)
             trim(s)
@@ -130,12 +130,9 @@ def locate(Source source not None, Directory directory not None, int64_t positio
     cdef int64_t entered
     cdef uint64_t offset = 0
     cdef bytes header = b""
-    cdef int status
-    if not 0 <= position < <int64_t>directory.listing.count:
-        raise IndexError(position)
-    if directory._need_limits() != OK:
-        return int(MEMORY)
-    prepare(&b, source, directory, False)
+    cdef int status = of_one(&b, source, directory, &position, False)
+    if status != OK:
+        return int(status)
     b.foreign = True
     entered = source._enter()
     if entered < 0:
@@ -144,7 +141,6 @@ def locate(Source source not None, Directory directory not None, int64_t positio
         s = <Scratch *>pool_take_scratch()
         if s == NULL:
             return int(MEMORY)
-        b.positions, b.n = &position, 1
         try:
             with nogil:
                 status = c_find_data(&b, s, &p, &offset)

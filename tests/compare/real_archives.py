@@ -169,10 +169,10 @@ def attempt_ours(call: Callable[[], Any]) -> Any:
     return result
 
 
-def read_block(reader: Reader, position: int) -> Any:
-    """A member's bytes as memory, not copied; or the exception."""
-    block = attempt_ours(lambda: reader.data(position))
-    return block if isinstance(block, Exception) else memoryview(block)
+def read_view(reader: Reader, position: int) -> Any:
+    """A member's bytes, as a view that can be cut without a copy; or the exception."""
+    data = attempt_ours(lambda: reader.data(position))
+    return data if isinstance(data, Exception) else memoryview(data)
 
 
 def same_stream(archive: zipfile.ZipFile, info: zipfile.ZipInfo, data: memoryview) -> bool:
@@ -211,7 +211,7 @@ def compare_member(
     if info.file_size > LARGEST:
         result.refused["too large"] = result.refused.get("too large", 0) + 1
         return
-    data = read_block(reader, position)
+    data = read_view(reader, position)
     if info.flag_bits & 0x2041:
         code = "password" if info.flag_bits & 0x2041 == 1 else "encrypted"
         if isinstance(data, Exception) and code_of(data) == code:
@@ -306,8 +306,8 @@ def try_strict(result: Result, opened: Any, lenient: Reader) -> None:
     for position in range(len(reader.index)):
         if int(reader.index.rows[position]["size"]) > LARGEST:
             continue
-        data = read_block(reader, position)
-        if isinstance(data, Exception) and not isinstance(read_block(lenient, position), Exception):
+        data = read_view(reader, position)
+        if isinstance(data, Exception) and not isinstance(read_view(lenient, position), Exception):
             code = code_of(data)
             result.strict[code] = result.strict.get(code, 0) + 1
 

@@ -130,7 +130,7 @@ def test_what_strict_would_refuse(real, folder, capsys):
 
 
 def test_other_bytes_are_found(real, folder, capsys, monkeypatch):
-    monkeypatch.setattr(real, "read_block", lambda reader, position: memoryview(b"three!"))
+    monkeypatch.setattr(real, "read_view", lambda reader, position: memoryview(b"three!"))
     status, results, out = run(real, folder, capsys)
     assert status == 1
     assert results["c.whl"]["verdict"] == "differs"
@@ -140,7 +140,7 @@ def test_other_bytes_are_found(real, folder, capsys, monkeypatch):
 
 def test_false_refusals_are_found(real, folder, capsys, monkeypatch):
     refusal = fastzip.BadZipFile("no")
-    monkeypatch.setattr(real, "read_block", lambda reader, position: refusal)
+    monkeypatch.setattr(real, "read_view", lambda reader, position: refusal)
     status, results, _ = run(real, folder, capsys)
     assert status == 1
     assert any("zipfile reads it, fastzip: no" in note for note in results["c.whl"]["notes"])

@@ -43,7 +43,7 @@ LAYERS = [
     {"_many", "_stream", "_shapes"},
     {"_member"},
     {"index", "_codecs", "_threads"},
-    {"_sources", "_npy", "_infos", "_methods", "_order", "_progress"},
+    {"_sources", "_npy", "_infos", "_methods", "_order", "_progress", "_suggest"},
     {"errors"},
     {"_core"},
 ]

@@ -31,7 +31,7 @@ def before(path: Path, seed: int) -> Iterator[NDArray[np.uint8]]:
 
 def after(path: Path, seed: int) -> Iterator[NDArray[np.uint8]]:
     """The same batches: each is inflated into its place by all CPUs."""
-    with fastzip.load(path) as npz:
+    with fastzip.open_npz(path) as npz:
         order = np.arange(len(npz))
         np.random.default_rng(seed).shuffle(order)
         for start in range(0, len(order), BATCH):

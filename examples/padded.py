@@ -48,7 +48,7 @@ def filling(loader: fastzip.Loader) -> int:
 def main(folder: Path) -> None:
     path = folder / "sentences.npz"
     right = make(path)
-    with fastzip.load(path) as npz:
+    with fastzip.open_npz(path) as npz:
         numbers = np.arange(len(npz))  # stands for labels: which sample is it?
         source = fastzip.Padded(npz, fill_value=PAD)
         options: dict[str, Any] = {"batch_size": BATCH, "shuffle": True, "seed": 1}

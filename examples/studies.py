@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
             archive.writestr(name, content)
 
     slices = 0
-    with fastzip.load(path) as archive:
+    with fastzip.open_npz(path) as archive:
         for name in archive.files:
             with archive.nested(name) as npz, np.load(io.BytesIO(studies[name])) as right:
                 dtype, shape, _ = npz.spec("volume")  # without reading the volume

@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
         add(archive, "digits", *one)
         add(archive, "letters", *two)
 
-    with fastzip.load(path) as npz:
+    with fastzip.open_npz(path) as npz:
         images = [name for name in npz.files if name.endswith(".image")]
         labels = npz.fetch([name.replace(".image", ".label") for name in images])  # small: once
         order = rng.permutation(len(images))

@@ -46,7 +46,7 @@ from fastzip._codecs import engines
 from fastzip._feeds import Padded, Ragged
 from fastzip._fetch import trim
 from fastzip._groups import Groups, group
-from fastzip._load import load
+from fastzip._load import load, open_npz
 from fastzip._npy import ArraySpec
 from fastzip._patch import patch_numpy, unpatch_numpy
 from fastzip._threads import get_num_threads, set_num_threads
@@ -91,6 +91,7 @@ __all__ = [
     "group",
     "is_zipfile",
     "load",
+    "open_npz",
     "patch_numpy",
     "set_num_threads",
     "trim",

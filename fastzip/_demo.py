@@ -137,7 +137,7 @@ def _compare(options: Options, path: Path, sheet: Path, labels: Path | None = No
     """Measure both ways on the archive at `path`, print the table and draw the sheet."""
     with contextlib.ExitStack() as stack:
         # fastzip goes first: np.load calls whatever is no zip file a pickle.
-        ours = fastzip.load(path)
+        ours = fastzip.open_npz(path)
         if not hasattr(ours, "fetch"):
             raise DemoError(f"{path}: this is a single array, not an .npz archive")
         stack.enter_context(ours)

@@ -1,4 +1,4 @@
-"""`load`: what a file is, is told by its first bytes."""
+"""`load` and `open_npz`: what a file is, is told by its first bytes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib import npyio
 
 from fastzip import errors
+from fastzip._formats import FRONT, ZIP_MAGIC, describe, is_pickle
 from fastzip._methods import check_password
 from fastzip._npy import (
     MAGIC,
@@ -21,9 +23,12 @@ from fastzip._npy import (
     parse,
 )
 from fastzip._sources import (
-    ZIP_MAGIC,
+    MAX_BUFFERED,
     Opened,
     SourceFile,
+    check_file,
+    check_seekable,
+    checked_max_buffered,
     in_memory,
     open_any,
     open_file,
@@ -33,7 +38,7 @@ from fastzip._sources import (
 from fastzip.index import Limits
 from fastzip.npz import MAX_HEADER_SIZE, NO_LIMIT, NpzFile
 
-__all__ = ["load"]
+__all__ = ["load", "open_npz"]
 
 numpy_load: Final = np.load
 """NumPy's own, also while `numpy.load` is patched."""
@@ -44,16 +49,33 @@ def _where(file: Any, opened: Opened | None) -> str:
     return str(getattr(file, "name", type(file).__name__)) if opened is None else opened.where
 
 
-def _front(file: Any, opened: Opened | None) -> bytes:
+def _front(file: Any, opened: Opened | None, n: int) -> bytes:
     """The first bytes; of a file object, those at its position, which doesn't move."""
     if opened is None:
-        front = read_up_to(file, 6)
+        front = read_up_to(file, n)
         file.seek(-len(front), io.SEEK_CUR)
         return front
-    data = opened.source.read(0, min(6, opened.source.size))
+    data = opened.source.read(0, min(n, opened.source.size))
     if isinstance(data, int):
         raise errors.error(data, opened.where)
     return data
+
+
+def _neither(exc: Exception, front: bytes, where: str, allow_pickle: bool) -> Exception:
+    """The exception for a file that is neither an archive nor an .npy file, which NumPy takes for a
+    pickle. This is what NumPy raised."""
+    what = describe(front)
+    if what is None and is_pickle(front):
+        located: Exception = exc if allow_pickle else errors.locate(exc, "pickle", where)
+        return located
+    text = f"{where}: this is not an .npz archive, an .npy file or a pickled array: "
+    text += f"{what or f'it begins with {front[:8]!r}'} [not_npz]"
+    if allow_pickle:  # NumPy's own is no ValueError then
+        exc.add_note(text)
+        return exc
+    refused: Exception = errors.refusal("not_npz", text, where)
+    refused.__cause__ = exc
+    return refused
 
 
 def _check_npy(
@@ -96,6 +118,11 @@ def _check_npy(
         file.seek(-len(front), io.SEEK_CUR)
 
 
+def _check_encoding(encoding: str) -> None:
+    if encoding not in ("ASCII", "latin1", "bytes"):
+        raise ValueError("encoding must be 'ASCII', 'latin1', or 'bytes'")
+
+
 def load(
     file: Any,
     mmap_mode: Literal["r", "r+", "w+", "c"] | None = None,
@@ -110,16 +137,18 @@ def load(
     max_members: int | None = None,
     max_total_size: int | None = None,
     max_member_size: int | None = None,
+    max_buffered: int | None = MAX_BUFFERED,
     pwd: bytes | None = None,
-) -> Any:
+) -> NpzFile | npt.NDArray[Any] | Any:
     """Load an .npz archive; or an .npy or pickle file, as `numpy.load` does.
 
     Parameters
     ----------
     file : path, file or bytes-like object
-        A path; a binary file object, read through a descriptor of our own if it is a plain file and
-        as a whole into memory otherwise (`io.BytesIO` isn't copied); or the archive's bytes. What
-        it is, is told by its first bytes.
+        A path; a seekable binary file object; or the archive's bytes. What it is, is told by its
+        first bytes. Of file objects, plain files are read through a descriptor of our own, and
+        `io.BytesIO` isn't copied; an archive in any other is read into memory as a whole, up to
+        `max_buffered`. URLs are not read.
     mmap_mode : {None, 'r+', 'r', 'w+', 'c'}, optional
         For .npy files, as in NumPy. For archives, ``'r'`` and ``'c'`` map stored arrays: a view of
         the file, read-only or copy-on-write, without a copy, so a part of a large array costs only
@@ -147,6 +176,9 @@ def load(
     max_member_size : int, optional
         Refuse to read members of more bytes, uncompressed. The other members stay readable. For an
         .npy file both sizes bound the array's data.
+    max_buffered : int, optional
+        Refuse archives in file objects that are read into memory as a whole, such as those of
+        fsspec or a decompressor, if they have more bytes, 256 MiB by default. None allows any size.
     pwd : bytes, optional
         The password of encrypted members, as bytes, as in `zipfile`.
 
@@ -162,16 +194,20 @@ def load(
     LimitError
         If it is larger than the limits allow; this is a ValueError.
     TypeError
-        If the password is text.
+        If the password is text, or `file` is something else, such as a list of paths or a file in
+        text mode.
     OSError
-        If the file can't be opened or read.
+        If the file can't be opened or read, or a file object can't seek. The `FileNotFoundError`
+        for a name that is a little wrong has a note with the one that there is.
     EOFError
         If it is empty.
     ValueError
-        If it is a pickle and ``allow_pickle`` is false, or ``encoding`` is another one.
+        If it is a pickle and ``allow_pickle`` is false, or none of these kinds of file; or
+        ``encoding`` is another one.
 
     See Also
     --------
+    open_npz : For archives alone, so that the result's type is known.
     numpy.load
 
     Examples
@@ -183,17 +219,20 @@ def load(
     ...     npz["x"]
     array([0, 1, 2, 3])
     """
-    if encoding not in ("ASCII", "latin1", "bytes"):
-        raise ValueError("encoding must be 'ASCII', 'latin1', or 'bytes'")
+    _check_encoding(encoding)
     check_password(pwd)
+    max_buffered = checked_max_buffered(max_buffered)
     is_file = not isinstance(file, str) and hasattr(file, "read") and not in_memory(file)
+    if is_file:
+        check_file(file)
+        check_seekable(file)
     opened, checked = None if is_file else open_any(file), None
     try:
-        front = _front(file, opened)
+        front = _front(file, opened, 6)
         if not front:
             raise errors.refusal("empty", "No data left in file", _where(file, opened))
         if front.startswith(ZIP_MAGIC):
-            opened = open_file(file) if opened is None else opened
+            opened = open_file(file, max_buffered) if opened is None else opened
             npz = NpzFile(
                 opened,
                 allow_pickle=allow_pickle,
@@ -219,6 +258,8 @@ def load(
             if opened is not None and mmap_mode is None and opened.source.fileno() >= 0:
                 # NumPy reads the file that was checked, not what its path leads to by now.
                 file = checked = os.fdopen(os.dup(opened.source.fileno()), "rb")
+        else:
+            front, where = _front(file, opened, FRONT), _where(file, opened)
         if in_memory(file):
             file = io.BytesIO(bytes(file))
         try:
@@ -230,11 +271,11 @@ def load(
                 encoding=encoding,
                 max_header_size=max_header_size,
             )
-        except ValueError as exc:
-            if not is_npy and not allow_pickle:  # what is neither is taken for a pickle
-                raise errors.locate(exc, "pickle", _where(file, opened)) from None
-            if not is_npy or allow_pickle or not is_malformed(exc):  # the unpickled object's own
-                raise
+        except Exception as exc:
+            if not is_npy:
+                raise _neither(exc, front, where, allow_pickle)  # noqa: B904  (it has its cause)
+            if allow_pickle or not isinstance(exc, ValueError) or not is_malformed(exc):
+                raise  # the unpickled object's own
             raise errors.refusal("npy_header", f"{exc} [{where}]", where) from exc
         if isinstance(loaded, npyio.NpzFile):  # it was no archive when it was looked at
             loaded.close()
@@ -246,3 +287,89 @@ def load(
             checked.close()
         if opened is not None:
             opened.source.close()
+
+
+def open_npz(
+    file: Any,
+    *,
+    mmap_mode: Literal["r", "c"] | None = None,
+    allow_pickle: bool = False,
+    fix_imports: bool = True,
+    encoding: Literal["ASCII", "latin1", "bytes"] = "ASCII",
+    max_header_size: int = MAX_HEADER_SIZE,
+    threads: int | None = None,
+    verify: bool = True,
+    strict: bool = False,
+    max_members: int | None = None,
+    max_total_size: int | None = None,
+    max_member_size: int | None = None,
+    max_buffered: int | None = MAX_BUFFERED,
+    pwd: bytes | None = None,
+) -> NpzFile:
+    """Open an .npz archive, or a .zip of .npy files, and nothing else.
+
+    It does what `load` does with an archive. Since the result is always an `NpzFile`, editors and
+    type checkers know its methods.
+
+    Parameters
+    ----------
+    file : path, file or bytes-like object
+        As for `load`. The archive is looked for from the file's beginning, and may have bytes in
+        front of it.
+    mmap_mode, allow_pickle, fix_imports, encoding, max_header_size : optional
+        As for `load`.
+    threads, verify, strict, max_members, max_total_size, max_member_size : optional
+        As for `load`.
+    max_buffered, pwd : optional
+        As for `load`.
+
+    Returns
+    -------
+    NpzFile
+        The open archive.
+
+    Raises
+    ------
+    BadZipFile
+        If it isn't an archive, but an .npy file, a pickle or something else (``.code`` is
+        ``no_eocd`` or ``too_short``, and the message says what it seems to be); or if it is damaged.
+    LimitError, OSError, TypeError
+        As `load` does.
+    ValueError
+        If it is a PyTorch checkpoint (``not_npz``), or ``encoding`` is another one.
+
+    See Also
+    --------
+    load
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez_compressed(file, x=np.arange(4))
+    >>> with fastzip.open_npz(file) as npz:
+    ...     npz["x"]
+    array([0, 1, 2, 3])
+    """
+    _check_encoding(encoding)
+    npz = NpzFile(
+        file,
+        allow_pickle=allow_pickle,
+        pickle_kwargs={"encoding": encoding, "fix_imports": fix_imports},
+        max_header_size=max_header_size,
+        threads=threads,
+        verify=verify,
+        strict=strict,
+        max_members=max_members,
+        max_total_size=max_total_size,
+        max_member_size=max_member_size,
+        max_buffered=max_buffered,
+        mmap_mode=mmap_mode,
+        pwd=pwd,
+    )
+    if len(npz) and npz.index.name(0).endswith("/data.pkl"):
+        npz.close()
+        where = npz.index.where
+        text = f"{where}: this is a PyTorch checkpoint; read it with torch.load [not_npz]"
+        raise errors.refusal("not_npz", text, where)
+    return npz

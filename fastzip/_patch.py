@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +20,17 @@ _before: list[Any] = []
 
 @functools.wraps(numpy_load)
 def _load(*args: Any, **kwargs: Any) -> Any:
-    loaded = load(*args, **kwargs)
+    try:
+        loaded = load(*args, **kwargs)
+    except ValueError as exc:
+        code, theirs = getattr(exc, "code", ""), exc.__cause__
+        if code == "not_npz" and theirs is not None:  # NumPy's exception, with ours as a note
+            theirs.add_note(str(exc))
+            raise theirs from None
+        if code != "max_buffered":
+            raise
+        warnings.warn(f"{exc}; numpy.load reads it in its own way", RuntimeWarning, stacklevel=2)
+        return numpy_load(*args, **kwargs)
     if isinstance(loaded, NpzFile):
         loaded.mmap_mode = None  # which has no effect on archives in NumPy
     return loaded
@@ -50,7 +61,9 @@ def patch_numpy() -> _Patched:
 
     Archives are then opened as `fastzip.NpzFile`, and with them whatever calls ``np.load`` by that
     name is faster, such as `scipy.sparse.load_npz`. Names bound before, by ``from numpy import
-    load``, stay NumPy's own. Every compression method that NumPy reads is read.
+    load``, stay NumPy's own. Every compression method that NumPy reads is read. A file object with an
+    archive that `fastzip.load` would refuse to read into memory as a whole is left to NumPy's own
+    reader, with a RuntimeWarning.
 
     Returns
     -------

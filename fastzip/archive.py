@@ -24,6 +24,9 @@ from fastzip._sources import (
     Identity,
     Opened,
     absolute_path,
+    check_file,
+    check_seekable,
+    described_file,
     open_file,
     open_same,
     random_access,
@@ -56,7 +59,7 @@ class ZipFile(zipfile.ZipFile):
     ----------
     file : path or binary file object
         Plain files and `io.BytesIO` are read natively; of other file objects the standard library
-        reads, in its own way.
+        reads what is asked for, in its own way, and nothing is read into memory as a whole.
     mode : {'r', 'w', 'x', 'a'}, optional
         All but 'r' are the standard library's own.
     compression, allowZip64, compresslevel, strict_timestamps : optional
@@ -131,9 +134,18 @@ class ZipFile(zipfile.ZipFile):
             raise ValueError("strict and limits are for reading")
         self._class = type(self)
         self._path: str | None = None
-        if mode == "r" and isinstance(file, (str, os.PathLike)):
-            refuse_devices(file)
-            self._path = absolute_path(os.fsdecode(file))
+        if mode == "r":
+            check_file(file)
+            if isinstance(file, (str, os.PathLike)):
+                refuse_devices(file)
+                self._path = absolute_path(os.fsdecode(file))
+            elif not hasattr(file, "read"):
+                raise TypeError(
+                    f"a path or a binary file object is wanted, not {type(file).__name__}; wrap an "
+                    "archive's bytes: io.BytesIO(data)"
+                )
+            elif not hasattr(file, "seek"):
+                check_seekable(file)
         super().__init__(
             file,
             mode,
@@ -155,8 +167,13 @@ class ZipFile(zipfile.ZipFile):
                 "strict and limits are for plain files and io.BytesIO; read this "
                 f"{type(fp).__name__} into an io.BytesIO"
             )
-        with _told_as_ours():
-            super()._RealGetContents()  # type: ignore[misc]
+        try:
+            with _told_as_ours():
+                super()._RealGetContents()  # type: ignore[misc]
+        except errors.BadZipFile as exc:
+            if what := described_file(fp):
+                exc.add_note(what)
+            raise
 
     def _open_natively(self, opened: Opened) -> None:
         try:

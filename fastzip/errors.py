@@ -22,6 +22,7 @@ read, and the others stay readable.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import zipfile
 from collections.abc import Callable
@@ -145,6 +146,14 @@ class _EmptyError(Located, EOFError):
     pass
 
 
+class _UrlError(Located, FileNotFoundError):
+    """A URL stands where a path is wanted."""
+
+
+class _NotSeekableError(Located, io.UnsupportedOperation):
+    """A file object can't be read at random."""
+
+
 class _PlaceError(Located, ValueError):
     """A file to be written would not be where it should."""
 
@@ -243,6 +252,13 @@ OTHERS: Final[dict[str, tuple[type[Exception], str]]] = {
     "npy_trailing": (_ArrayError, "there are bytes behind the array, which strict=True refuses"),
     "max_header_size": (LimitError, "the .npy header is longer than max_header_size"),
     "pickle": (_ArrayError, "the array holds Python objects, and allow_pickle is false"),
+    "not_npz": (_ArrayError, "the file is neither an .npz archive nor an .npy file"),
+    "url": (_UrlError, "the path is a URL, and URLs aren't read"),
+    "not_seekable": (_NotSeekableError, "the file object can't be read at random"),
+    "max_buffered": (
+        LimitError,
+        "the file object would be read into memory as a whole, and holds more than max_buffered",
+    ),
     "empty": (_EmptyError, "the file is empty"),
     "no_array": (_ArrayError, "an array is wanted, and the member isn't one"),
     "object_dtype": (_ArrayError, "an array of Python objects can't be a row of a batch"),

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, _infos, errors
-from fastzip._sources import Opened
+from fastzip._sources import Opened, described
 
 __all__ = ["ROW", "Index", "Limits"]
 
@@ -52,6 +52,8 @@ _PIECE: Final = 4096
 _UNICODE_PATHS: Final = sys.version_info >= (3, 12)  # as of which zipfile looks at them
 _END_MAX: Final = 65541 + 76 + 22 + 65535  # the records behind the directory, and the comment
 _NO_LIMIT: Final = (1 << 64) - 1
+_NO_ARCHIVE: Final = ("no_eocd", "too_short")
+"""Codes of files that may be anything."""
 
 
 class Limits(NamedTuple):
@@ -169,7 +171,8 @@ class Index:
         if status:
             member = None if row < 0 else self.name(row)
             offset = self.directory.bad_offset
-            raise errors.error(status, self.where, member, offset, opened.changed())
+            what = described(opened) if errors.code_of(status) in _NO_ARCHIVE else ""
+            raise errors.error(status, self.where, member, offset, opened.changed(), what)
         if _UNICODE_PATHS and self.directory.unicode_paths:
             names = [info.filename for info in self.infos(0, len(self))]
             self.directory.rename(names)

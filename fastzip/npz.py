@@ -17,9 +17,11 @@ from fastzip._npy import (
     ArraySpec,
 )
 from fastzip._sources import (
+    MAX_BUFFERED,
     Identity,
     Opened,
     SourceFile,
+    checked_max_buffered,
     open_any,
     open_memory,
     open_same,
@@ -78,7 +80,7 @@ class NpzFile(npyio.NpzFile):
         Threads for `fetch`; None for `get_num_threads`.
     verify : bool, optional
         Compare the CRC-32 of every member that is read. Without it damaged data go unnoticed.
-    strict, max_members, max_total_size, max_member_size : optional
+    strict, max_members, max_total_size, max_member_size, max_buffered : optional
         As for `fastzip.load`.
     mmap_mode : {None, 'r', 'c'}, optional
         As for `fastzip.load`; an attribute as well.
@@ -139,6 +141,7 @@ class NpzFile(npyio.NpzFile):
         max_members: int | None = None,
         max_total_size: int | None = None,
         max_member_size: int | None = None,
+        max_buffered: int | None = MAX_BUFFERED,
         mmap_mode: str | None = None,
         pwd: bytes | None = None,
     ) -> None:
@@ -147,7 +150,8 @@ class NpzFile(npyio.NpzFile):
             limits = Limits(strict, max_members, max_total_size, max_member_size)
         if threads is not None:
             threads = _threads.resolve(threads)
-        opened = fid if isinstance(fid, Opened) else open_any(fid)
+        max_buffered = checked_max_buffered(max_buffered)
+        opened = fid if isinstance(fid, Opened) else open_any(fid, max_buffered)
         self._opened = opened
         self._own = fid if own_fid else None
         try:

@@ -209,7 +209,7 @@ class Groups:
 
     def fetch(
         self, samples: Any, fields: Sequence[str] | None = None, *, threads: int | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, npt.NDArray[Any]]:
         """Read samples: for each field a batch, made by `NpzFile.fetch`.
 
         Parameters

@@ -6,14 +6,66 @@ import operator
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    NamedTuple,
+    Protocol,
+    Required,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 import numpy as np
+import numpy.typing as npt
 
 from fastzip import _order, _threads
 from fastzip._feeds import Padded, Ragged, Samples, Source, feed
 
+if TYPE_CHECKING:  # a plain "Loader" in an annotation is one of any batches
+    import typing_extensions
+
+    Item_co = typing_extensions.TypeVar("Item_co", covariant=True, default=Any)
+else:
+    Item_co = TypeVar("Item_co", covariant=True)
+Made = TypeVar("Made")
+Array: TypeAlias = npt.NDArray[Any]
+Pair: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
+Pairs: TypeAlias = Padded | Ragged
+
 __all__ = ["Loader"]
+
+
+class Plain(Protocol):
+    """What makes an array of each batch: an archive, an array, or one of them and its keys."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `Loader`, so that its overloads needn't repeat them."""
+
+    batch_size: Required[int]
+    shuffle: bool
+    seed: int
+    drop_last: bool
+    prefetch: int
+    threads: int | None
+    rank: int
+    world_size: int
+    bucket_by_length: int | None
+
+
+class Usual(Options, total=False):
+    """The keywords of a `Loader` that hands out batches as they are."""
+
+    collate: None
+
 
 _VERSION: Final = 1
 """Of the dictionary that `Loader.state_dict` makes."""
@@ -42,7 +94,7 @@ class _Progress:
         self.epoch, self.position = epoch, position
 
 
-class Loader:
+class Loader(Generic[Item_co]):
     """Epochs of batches, in an order that is a function of (seed, epoch) alone.
 
     Native threads inflate the next batches while the loop computes, without Python's lock. Each
@@ -128,6 +180,90 @@ class Loader:
     1
     """
 
+    @overload
+    def __init__(
+        self: Loader[Made],
+        source: Any,
+        *arrays: Any,
+        collate: Callable[[Any], Made],
+        **kw: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(self: Loader[Pair], source: Pairs, **kw: Unpack[Usual]) -> None: ...
+    @overload
+    def __init__(self: Loader[Array], source: Plain, **kw: Unpack[Usual]) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Pair, Pair]], a: Pairs, b: Pairs, /, **kw: Unpack[Usual]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Pair, Array]], a: Pairs, b: Plain, /, **kw: Unpack[Usual]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Array, Pair]], a: Plain, b: Pairs, /, **kw: Unpack[Usual]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Array, Array]], a: Plain, b: Plain, /, **kw: Unpack[Usual]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Pair, Pair, Pair]], a: Pairs, b: Pairs, c: Pairs, /, **kw: Unpack[Usual]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Pair, Pair, Array]], a: Pairs, b: Pairs, c: Plain, /, **kw: Unpack[Usual]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Pair, Array, Pair]], a: Pairs, b: Plain, c: Pairs, /, **kw: Unpack[Usual]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Pair, Array, Array]],
+        a: Pairs,
+        b: Plain,
+        c: Plain,
+        /,
+        **kw: Unpack[Usual],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Array, Pair, Pair]], a: Plain, b: Pairs, c: Pairs, /, **kw: Unpack[Usual]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Array, Pair, Array]],
+        a: Plain,
+        b: Pairs,
+        c: Plain,
+        /,
+        **kw: Unpack[Usual],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Array, Array, Pair]],
+        a: Plain,
+        b: Plain,
+        c: Pairs,
+        /,
+        **kw: Unpack[Usual],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[tuple[Array, Array, Array]],
+        a: Plain,
+        b: Plain,
+        c: Plain,
+        /,
+        **kw: Unpack[Usual],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Loader[Any], a: Any, b: Any, c: Any, d: Any, /, *arrays: Any, **kw: Unpack[Usual]
+    ) -> None: ...
     def __init__(
         self,
         source: Any,
@@ -190,7 +326,7 @@ class Loader:
             self._length, self.batch_size, self.drop_last, self.rank, self.world_size
         )
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Item_co]:
         before = self._progress
         progress = _Progress(before.epoch, before.position if self._resumes else 0)
         self._progress, self._resumes = progress, False
@@ -334,12 +470,12 @@ class _Begun(NamedTuple):
     stop: int
 
 
-class _Batches(Iterator[Any]):
+class _Batches(Iterator[Item_co]):
     """One pass through an epoch, or the rest of it."""
 
     def __init__(
         self,
-        loader: Loader,
+        loader: Loader[Item_co],
         sources: list[Source],
         order: _order.Order | None,
         length: int,
@@ -360,7 +496,7 @@ class _Batches(Iterator[Any]):
         self._failures: Any = ()  # what is a batch's own failure when it is raised now
         self._busy = False
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Item_co:
         if self._busy:
             raise ValueError(_IN_USE)
         self._busy = True  # no call stands in between, so nobody else's turn comes
@@ -372,7 +508,7 @@ class _Batches(Iterator[Any]):
             raise StopIteration
         return batch[0]
 
-    def _batch(self) -> tuple[Any] | None:
+    def _batch(self) -> tuple[Item_co] | None:
         """The next batch; None at the epoch's end."""
         progress = self._progress
         if self._over:
@@ -406,7 +542,7 @@ class _Batches(Iterator[Any]):
             batch.parts.append(source._begin(samples, self._threads) if self._prefetch else None)
 
     def _deliver(self, batch: _Begun) -> Any:
-        parts = []
+        parts: list[Any] = []
         for source, begun in zip(self._sources, batch.parts, strict=True):
             # What a signal's handler raises while members are read is no failure of theirs.
             self._failures = source._failures

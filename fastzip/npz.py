@@ -7,8 +7,10 @@ import io
 import weakref
 import zipfile
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar, overload
 
+import numpy as np
+import numpy.typing as npt
 from numpy.lib import npyio
 
 from fastzip import _fetch, _ragged, _threads, errors
@@ -30,6 +32,7 @@ from fastzip.index import NO_LIMITS, Index, Limits
 
 __all__ = ["NpzFile"]
 
+Out = TypeVar("Out")
 Keys: TypeAlias = Any
 """For `NpzFile.fetch`: a list of names or positions, an integer or boolean array, a slice."""
 
@@ -261,7 +264,7 @@ class NpzFile(npyio.NpzFile):
             raise KeyError(f"{key} is not a file in the archive")
         return position
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> npt.NDArray[Any]:
         position = self._reader.directory.find_key(key) if type(key) is str else -1
         if position < 0:
             position = self._position(key)
@@ -273,7 +276,10 @@ class NpzFile(npyio.NpzFile):
                 return view
         allow_pickle = self.allow_pickle
         limit = NO_LIMIT if allow_pickle else self.max_header_size  # a call less than _header_limit
-        return self._reader.member(position, allow_pickle, self.pickle_kwargs, limit)
+        # NumPy's type, though a member that is no array is bytes, there as here.
+        return self._reader.member(  # type: ignore[return-value]
+            position, allow_pickle, self.pickle_kwargs, limit
+        )
 
     def _header_limit(self) -> int:
         return NO_LIMIT if self.allow_pickle else self.max_header_size
@@ -359,6 +365,12 @@ class NpzFile(npyio.NpzFile):
             raise errors.refusal("no_array", text, index.where, name)
         return header.own_spec
 
+    @overload
+    def fetch(
+        self, keys: Keys, out: None = None, *, threads: int | None = None
+    ) -> npt.NDArray[Any]: ...
+    @overload
+    def fetch(self, keys: Keys, out: Out, *, threads: int | None = None) -> Out: ...
     def fetch(self, keys: Keys, out: Any = None, *, threads: int | None = None) -> Any:
         """Read many members of one shape and dtype into one array.
 
@@ -415,7 +427,9 @@ class NpzFile(npyio.NpzFile):
         threads = self.threads if threads is None else threads
         return _fetch.fetch(self._reader, keys, out, threads, self._header_limit())
 
-    def lengths(self, keys: Keys = slice(None), *, threads: int | None = None) -> Any:
+    def lengths(
+        self, keys: Keys = slice(None), *, threads: int | None = None
+    ) -> npt.NDArray[np.int64]:
         """The lengths of members, their shapes' first numbers, without reading their data.
 
         Each member's front is read once, by native threads; then the archive knows its kind of
@@ -456,9 +470,17 @@ class NpzFile(npyio.NpzFile):
         threads = self.threads if threads is None else threads
         return _ragged.lengths(self._reader, keys, threads, self._header_limit())
 
+    @overload
+    def fetch_ragged(
+        self, keys: Keys, out: None = None, *, threads: int | None = None
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
+    @overload
+    def fetch_ragged(
+        self, keys: Keys, out: Out, *, threads: int | None = None
+    ) -> tuple[Out, npt.NDArray[np.int64]]: ...
     def fetch_ragged(
         self, keys: Keys, out: Any = None, *, threads: int | None = None
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, npt.NDArray[np.int64]]:
         """Read many members of different lengths into one array, one after another.
 
         The members are of one dtype, and of one shape but for axis 0. Each is inflated straight to
@@ -511,6 +533,28 @@ class NpzFile(npyio.NpzFile):
         threads = self.threads if threads is None else threads
         return _ragged.fetch_ragged(self._reader, keys, out, threads, self._header_limit())
 
+    @overload
+    def fetch_padded(
+        self,
+        keys: Keys,
+        fill_value: Any = 0,
+        length: int | None = None,
+        *,
+        truncate: bool = False,
+        out: None = None,
+        threads: int | None = None,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
+    @overload
+    def fetch_padded(
+        self,
+        keys: Keys,
+        fill_value: Any = 0,
+        length: int | None = None,
+        *,
+        truncate: bool = False,
+        out: Out,
+        threads: int | None = None,
+    ) -> tuple[Out, npt.NDArray[np.int64]]: ...
     def fetch_padded(
         self,
         keys: Keys,
@@ -520,7 +564,7 @@ class NpzFile(npyio.NpzFile):
         truncate: bool = False,
         out: Any = None,
         threads: int | None = None,
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, npt.NDArray[np.int64]]:
         """Read many members of different lengths into the rows of one array, filled up behind.
 
         The members are of one dtype, and of one shape but for axis 0. Each is inflated straight

@@ -12,10 +12,6 @@ array([[3, 3],
        [1, 1]])
 """
 
-import sys as _sys
-from importlib.metadata import version as _version
-from importlib.util import find_spec as _find_spec
-from pathlib import Path as _SystemPath
 from zipfile import (
     ZIP_BZIP2,
     ZIP_DEFLATED,
@@ -28,19 +24,10 @@ from zipfile import (
 
 try:
     from fastzip import _core  # noqa: F401
-except ImportError:
-    if _find_spec("fastzip._core") is not None:
-        raise  # it is there: what hinders it says so itself
-    _tree = _SystemPath(__file__).resolve().parents[1]
-    if (_tree / "setup.py").exists():
-        raise ImportError(
-            "fastzip's native core isn't built in this source tree; run: "
-            f"pip install -e {_tree} (or, if fastzip is installed, work from another folder)"
-        ) from None
-    raise ImportError(
-        f"there is no native core for {_sys.implementation.cache_tag} in {_tree / 'fastzip'}; run: "
-        "pip install --force-reinstall fastzip-reader"
-    ) from None
+except ImportError as _exc:
+    from fastzip import _unbuilt
+
+    _unbuilt.explain(_exc)
 
 from fastzip._codecs import engines
 from fastzip._feeds import Padded, Ragged
@@ -50,6 +37,7 @@ from fastzip._load import load, open_npz
 from fastzip._npy import ArraySpec
 from fastzip._patch import patch_numpy, unpatch_numpy
 from fastzip._threads import get_num_threads, set_num_threads
+from fastzip._unbuilt import version as _version
 from fastzip.archive import Path, ZipFile
 from fastzip.errors import (
     BadZipFile,
@@ -62,7 +50,7 @@ from fastzip.errors import (
 from fastzip.loader import Loader
 from fastzip.npz import NpzFile
 
-__version__ = _version("fastzip-reader")
+__version__ = _version()
 
 __all__ = [
     "ZIP_BZIP2",

@@ -28,7 +28,7 @@ def check(path: str) -> None:
         import matplotlib  # noqa: F401
     except ImportError as exc:
         raise CommandError(
-            "package", "a plot needs matplotlib: pip install 'fastzip-reader[demo]'"
+            "package", "a plot needs matplotlib: pip install 'matplotlib>=3.8'"
         ) from exc
 
 

@@ -73,7 +73,7 @@ def _advice(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
             "libdeflate",
             (
                 "single members are inflated without libdeflate, which is faster: "
-                "pip install 'fastzip-reader[libdeflate]'"
+                "pip install 'deflate>=0.8'"
             ),
         )
     if found["cpu"]["machine"] == "x86_64" and not {"avx2", "bmi2"} <= set(features):

@@ -193,7 +193,7 @@ def _choose() -> EnginesInfo:
     if forced == "libdeflate" and not libdeflate["available"]:
         raise ImportError(
             f"FASTZIP_ENGINE is libdeflate, but: {libdeflate['source']}; "
-            "pip install 'fastzip-reader[libdeflate]'"
+            "pip install 'deflate>=0.8'"
         )
     if not zlib_ng["available"]:
         if not libdeflate["available"]:

@@ -60,7 +60,7 @@ def require_extra() -> None:
         import tqdm  # noqa: F401
     except ImportError as error:
         raise DemoError(
-            "the demo needs matplotlib and tqdm: pip install 'fastzip-reader[demo]' "
+            "the demo needs matplotlib and tqdm: pip install 'matplotlib>=3.8' tqdm "
             f"(no {error.name or error})"
         ) from error
 

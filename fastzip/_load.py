@@ -331,8 +331,8 @@ def open_npz(
     Raises
     ------
     BadZipFile
-        If it isn't an archive, but an .npy file, a pickle or something else (``.code`` is
-        ``no_eocd`` or ``too_short``, and the message says what it seems to be); or if it is damaged.
+        If it is an .npy file, a pickle or something else that isn't an archive (``.code`` is
+        ``no_eocd`` or ``too_short``, and the message says what it seems to be), or is damaged.
     LimitError, OSError, TypeError
         As `load` does.
     ValueError

@@ -83,14 +83,14 @@ Read = Callable[[int, int], bytes]
 # ---- methods ---------------------------------------------------------------------------------
 
 
-def _need(module: str, extra: str, what: str) -> Any:
-    """Import an optional package, or say which extra brings it."""
+def _need(module: str, requirement: str, what: str) -> Any:
+    """Import an optional package, or say what to install."""
     try:
         return importlib.import_module(module)
     except ImportError as exc:
         raise Refused(
             "package",
-            f"{what} needs a package: pip install 'fastzip-reader[{extra}]' ({exc})",
+            f"{what} needs a package: pip install '{requirement}' ({exc})",
         ) from None
 
 
@@ -131,7 +131,7 @@ class _Deflate64:
     _FEW: Final = 64
 
     def __init__(self, place: Place, packed: int) -> None:
-        self._engine = _need("inflate64", "deflate64", "deflate64").Inflater()
+        self._engine = _need("inflate64", "inflate64>=1.0", "deflate64").Inflater()
         self._packed = packed
         self._ready: list[bytes] = []
         self._data = memoryview(b"")
@@ -265,7 +265,7 @@ def _zstd(place: Place, packed: int) -> Decoder:
     if sys.version_info >= (3, 14):
         zstd = _need_library("compression.zstd", "zstd")
     else:
-        zstd = _need("backports.zstd", "zstd", "zstd")
+        zstd = _need("backports.zstd", "backports.zstd>=1.0", "zstd")
     limit = _window(packed)
     log = min(31, limit.bit_length() - 1)
     engine = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: log})
@@ -399,7 +399,7 @@ def _aes(raw: _Raw, extra: _AesExtra, pwd: bytes) -> Iterator[bytes]:
 
     It is compared before the first byte is decrypted."""
     package = "cryptography.hazmat.primitives.ciphers"
-    ciphers = _need(package, "aes", "AES encryption")
+    ciphers = _need(package, "cryptography>=42", "AES encryption")
     n = extra.key
     salt = raw.take(n // 2)
     check, stated = raw.take(2), raw.cut(10)

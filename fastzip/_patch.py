@@ -61,9 +61,9 @@ def patch_numpy() -> _Patched:
 
     Archives are then opened as `fastzip.NpzFile`, and with them whatever calls ``np.load`` by that
     name is faster, such as `scipy.sparse.load_npz`. Names bound before, by ``from numpy import
-    load``, stay NumPy's own. Every compression method that NumPy reads is read. A file object with an
-    archive that `fastzip.load` would refuse to read into memory as a whole is left to NumPy's own
-    reader, with a RuntimeWarning.
+    load``, stay NumPy's own. Every compression method that NumPy reads is read. An archive in a
+    file object that `fastzip.load` would refuse to read into memory as a whole is left to NumPy's
+    own reader, with a RuntimeWarning.
 
     Returns
     -------

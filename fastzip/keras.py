@@ -15,7 +15,7 @@ import numpy as np
 try:
     import keras
 except ImportError as _exc:
-    raise ImportError("fastzip.keras needs Keras: pip install fastzip-reader[keras]") from _exc
+    raise ImportError("fastzip.keras needs Keras: pip install 'keras>=3.3'") from _exc
 
 from fastzip._samples import Samples
 

@@ -14,7 +14,7 @@ import numpy as np
 try:
     import tensorflow as tf
 except ImportError as _exc:
-    raise ImportError("fastzip.tf needs TensorFlow: pip install fastzip-reader[tf]") from _exc
+    raise ImportError("fastzip.tf needs TensorFlow: pip install 'tensorflow>=2.16'") from _exc
 
 from fastzip._samples import Samples
 

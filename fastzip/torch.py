@@ -22,7 +22,7 @@ import numpy as np
 try:
     import torch
 except ImportError as _exc:
-    raise ImportError("fastzip.torch needs PyTorch: pip install fastzip-reader[torch]") from _exc
+    raise ImportError("fastzip.torch needs PyTorch: pip install torch") from _exc
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from fastzip import _lent

@@ -397,7 +397,7 @@ def test_missing_extra(module: str, tmp_path: Path, monkeypatch: Patch, capsys: 
     assert main(["demo", "--dir", str(tmp_path / "new")]) == 1
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
-    assert "pip install 'fastzip-reader[demo]'" in said.err
+    assert "pip install 'matplotlib>=3.8' tqdm" in said.err
     assert module in said.err
     assert not (tmp_path / "new").exists()
 

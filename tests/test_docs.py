@@ -111,7 +111,8 @@ def test_methods_and_extras():
     numbers = re.findall(r"\((\d+(?:, \d+)?)\)", re.sub(r"^\| passwords.*", "", table, flags=re.M))
     listed = {int(n) for group in numbers for n in group.split(", ")}
     assert listed == set(_methods.METHODS) - {0, 8}
-    extras = set(re.findall(r"fastzip-reader\[(\w+)\]", table))
+    extras = set(re.findall(r"extra `(\w+)`|\.\[(\w+)\]", table))
+    extras = {one or other for one, other in extras}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert (
         extras == {"aes", "deflate64", "methods", "zstd"} <= set(project["optional-dependencies"])
@@ -264,11 +265,37 @@ def test_api_names_everything_public():
             assert f"fastzip.{file}.{name}" in text, name
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: path.stem)
-def test_extras_exist(page):
+SAYING = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "bench/README.md"))]
+SAYING += [*ROOT.glob("examples/*"), *ROOT.glob("fastzip/*.py"), *ROOT.glob("bench/*.py")]
+
+
+@pytest.mark.parametrize(
+    "file", [path for path in SAYING if path.is_file()], ids=lambda path: path.name
+)
+def test_what_to_install(file):
+    """Nothing advises to install what no index has; extras exist, and every shell takes them."""
+    text = file.read_text()
+    assert not re.search(r"install[^`\n]* '?fastzip-reader|fastzip-reader\[", text)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for extras in re.findall(r"(?:fastzip-reader|\.)\[([\w,]+)\]", page.read_text()):
-        assert set(extras.split(",")) <= set(project["optional-dependencies"]), extras
+    for line in re.findall(r"pip install (.*)", text):
+        for quote, extras in re.findall(r"(\S*)\.\[([\w,]+)\]", line):
+            assert quote == "'", line
+            assert f"'.[{extras}]'" in line, line
+            assert set(extras.split(",")) <= set(project["optional-dependencies"]), extras
+        assert not re.search(r"(?:^|\s)[\w.-]+[<>]", line.partition("`")[0]), line  # redirections
+
+
+def test_packages_that_messages_name():
+    """`pip install 'x>=1'` in a message is a requirement of the project's, to the letter."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    wanted = {line.partition(";")[0].strip() for line in wanted}
+    told = set()
+    for file in SAYING:
+        if file.is_file():
+            for line in re.findall(r"pip install ([^`\n]*)", file.read_text()):
+                told |= set(re.findall(r"'([\w.-]+[<>=]+[\w.]+)'", line))
+    assert {"deflate>=0.8", "keras>=3.3", "torch>=2.2", "matplotlib>=3.8"} <= told <= wanted
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: path.stem)

@@ -7,6 +7,7 @@ import doctest
 import importlib
 import importlib.machinery
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -43,8 +44,9 @@ LAYERS = [
     {"_many", "_stream", "_shapes"},
     {"_member"},
     {"index", "_codecs", "_threads"},
-    {"_sources", "_npy", "_infos", "_methods", "_order", "_progress", "_suggest"},
-    {"errors"},
+    {"_sources", "_npy", "_infos", "_methods", "_order", "_progress"},
+    {"_missing"},
+    {"errors", "_formats", "_suggest", "_unbuilt"},
     {"_core"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -97,30 +99,61 @@ def test_core_imports_nothing_of_the_package():
     assert "cimport numpy" not in source
 
 
-@pytest.mark.parametrize("kind", ["source tree", "installed", "broken"])
+@pytest.mark.parametrize(
+    "kind", ["source tree", "other Python", "hides another", "with a space", "installed", "broken"]
+)
 def test_no_core(tmp_path, kind):
     """A clone's own folder shadows the installed package, and has no core: one line says so."""
-    (tmp_path / "fastzip").mkdir()
+    tag, code = sys.implementation.cache_tag, ""
+    if kind == "with a space":
+        tmp_path /= "a clone"
+    (tmp_path / "fastzip").mkdir(parents=True)
     for path in PACKAGE.glob("*.py"):
         (tmp_path / "fastzip" / path.name).write_text(path.read_text())
-    if kind == "source tree":
+    if kind not in ("installed", "broken"):
         (tmp_path / "setup.py").touch()
-        told = "fastzip's native core isn't built in this source tree; run: "
-        told += f"pip install -e {tmp_path} "
+    told = f"fastzip's native core isn't built for {tag} in this source tree, {tmp_path}"
+    if kind == "source tree":
+        told += f"; run: pip install -e {tmp_path}"
+    elif kind == "with a space":
+        told += f"; run: pip install -e '{tmp_path}'"
+    elif kind == "other Python":
+        (tmp_path / "fastzip" / "_core.cpython-36m-x86_64-linux-gnu.so").touch()
+        told += " (it is built for cpython-36m-x86_64-linux-gnu); run: pip install -e "
+    elif kind == "hides another":
+        code = f"sys.path.append({str(PACKAGE.parent)!r}); "
+        told += f"; it hides the fastzip that is installed in {PACKAGE}: work from another folder, "
+        told += f"or build the tree as well: pip install -e {tmp_path}"
     elif kind == "installed":
-        tag = sys.implementation.cache_tag
-        told = (
-            f"there is no native core for {tag} in {tmp_path / 'fastzip'}; run: pip install --force"
-        )
+        told = f"there is no native core for {tag} in {tmp_path / 'fastzip'}; run in a clone of "
+        told += "fastzip's repository: pip install --force-reinstall ."
     else:
         native = f"_core{importlib.machinery.EXTENSION_SUFFIXES[0]}"
         (tmp_path / "fastzip" / native).write_text("no library")
         told = f"{tmp_path / 'fastzip' / native}: "
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import fastzip"
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    code = f"import sys; {code}sys.path.insert(0, {str(tmp_path)!r}); import fastzip"
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"ImportError: {told}")
     assert done.stderr.count("Error: ") == 1  # and nothing else does
+
+
+def test_built_but_not_installed(tmp_path):
+    """As `python setup.py build_ext --inplace` leaves a tree: the version stands in pyproject."""
+    shutil.copytree(PACKAGE, tmp_path / "tree" / "fastzip")
+    (tmp_path / "tree" / "pyproject.toml").write_text('[project]\nversion = "7.8.9"\n')
+    code = f"""if True:
+        import importlib.metadata, sys
+        def missing(name):
+            raise importlib.metadata.PackageNotFoundError(name)
+        importlib.metadata.version = missing
+        sys.path.insert(0, {str(tmp_path / "tree")!r})
+        import fastzip
+        print(fastzip.__version__, fastzip.__file__)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["7.8.9", str(tmp_path / "tree" / "fastzip" / "__init__.py")]
 
 
 def test_public_names():

@@ -7,15 +7,18 @@ refused, and no other line may be.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import fastzip
+from fastzip import loader
 
 ROOT = Path(fastzip.__file__).resolve().parents[1]
 HEAD = """\
@@ -29,6 +32,7 @@ import fastzip
 
 Array = npt.NDArray[Any]
 Lengths = npt.NDArray[np.int64]
+Bytes = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 npz = fastzip.open_npz("training.npz")
 labels = np.arange(5)
 """
@@ -76,10 +80,10 @@ PROGRAMS = {
             batch = npz.fetch([start], out=batch)
         assert_type(npz.fetch_ragged([0]), tuple[Array, Lengths])
         assert_type(npz.fetch_padded([0], -1, 5), tuple[Array, Lengths])
-        out: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = np.empty((1, 5), np.uint8)
+        out = np.empty((1, 5), np.uint8)
         flat = np.empty(5, np.uint8).reshape(-1)
         assert_type(npz.fetch_ragged([0], flat)[1], Lengths)
-        assert_type(npz.fetch_padded([0], out=out), tuple[np.ndarray[tuple[int, int], np.dtype[np.uint8]], Lengths])
+        assert_type(npz.fetch_padded([0], out=out)[0], Bytes)
         npz.fetch_padded([0], fill=3)  # error
     """,
     "out of another kind": """
@@ -188,9 +192,7 @@ PROGRAMS = {
 
 def source_of(program: str) -> str:
     """The program below the imports, in a function of its own."""
-    return f"{HEAD}\n\ndef program() -> None:\n{program.rstrip()[:]}\n".replace(
-        "\n        ", "\n    "
-    )
+    return f"{HEAD}\n\ndef program() -> None:\n{program.rstrip()}\n".replace("\n        ", "\n    ")
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +260,15 @@ def test_types(name, checker, request):
     wanted = {i for i, line in enumerate(lines, 1) if line.endswith("# error")}
     told = {lines[i - 1].strip(): refused.get(i, "not refused") for i in {*refused} ^ wanted}
     assert not told
+
+
+def test_overloads_have_the_keywords():
+    """Those of `Loader`'s overloads are the implementation's, but for `collate`, which differs."""
+    parameters = inspect.signature(fastzip.Loader, eval_str=True).parameters.values()
+    keywords = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    told = get_type_hints(loader.Usual)
+    assert told.keys() == keywords.keys()
+    assert told | {"collate": None} == keywords | {"collate": None}
 
 
 def test_the_programs_say_something():

@@ -110,6 +110,6 @@ def is_pickle(front: bytes) -> bool:
             first = first or opcode
             if first.stack_before:  # there is nothing yet that it could take
                 return False
-    except ValueError:  # no opcode, or an argument that isn't one unless it is cut
+    except (ValueError, Warning):  # no opcode, or an argument that isn't one unless it is cut
         return len(front) >= FRONT and not file.read(1)
     return True

@@ -329,9 +329,10 @@ def described_file(file: Any) -> str:
 
 
 def _described(front: bytes) -> str:
-    if front.startswith(b"\x80") and is_pickle(front):
-        return "it is a pickle, which can run any code when it is loaded"
-    return describe(front) or ""
+    what = describe(front)
+    if what is None and front.startswith(b"\x80") and is_pickle(front):
+        what = "it is a pickle, which can run any code when it is loaded"
+    return what or ""
 
 
 def size_of(file: Any) -> int | None:

@@ -288,8 +288,8 @@ def test_what_to_install(file):
 def test_packages_that_messages_name():
     """`pip install 'x>=1'` in a message is a requirement of the project's, to the letter."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
-    wanted = {line.partition(";")[0].strip() for line in wanted}
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {line.partition(";")[0].strip() for lines in lists for line in lines}
     told = set()
     for file in SAYING:
         if file.is_file():

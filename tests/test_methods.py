@@ -12,6 +12,7 @@ import io
 import lzma
 import os
 import pickle
+import re
 import signal
 import struct
 import subprocess
@@ -968,8 +969,8 @@ def requirement(extra):
     """What the project's extra installs, without its marker."""
     from importlib.metadata import requires
 
-    (line,) = (line for line in requires("fastzip-reader") if line.endswith(f"extra == '{extra}'")
-               or line.endswith(f'extra == "{extra}"'))  # fmt: skip
+    of_extra = re.compile(rf"extra == ['\"]{extra}['\"]$")
+    (line,) = filter(of_extra.search, requires("fastzip-reader"))
     return line.partition(";")[0].strip()
 
 

@@ -192,8 +192,7 @@ def _choose() -> EnginesInfo:
         raise ImportError(f"FASTZIP_ENGINE is zlib-ng, but: {zlib_ng['source']}")
     if forced == "libdeflate" and not libdeflate["available"]:
         raise ImportError(
-            f"FASTZIP_ENGINE is libdeflate, but: {libdeflate['source']}; "
-            "pip install 'deflate>=0.8'"
+            f"FASTZIP_ENGINE is libdeflate, but: {libdeflate['source']}; pip install 'deflate>=0.8'"
         )
     if not zlib_ng["available"]:
         if not libdeflate["available"]:

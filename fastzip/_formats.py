@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickletools
 from typing import Final
 
 __all__ = ["FRONT", "ZIP_MAGIC", "describe", "is_document", "is_pickle"]
@@ -103,6 +102,8 @@ def _is_text(front: bytes) -> bool:
 
 def is_pickle(front: bytes) -> bool:
     """Do these bytes begin a pickle, as far as they go?"""
+    import pickletools  # takes milliseconds
+
     file = io.BytesIO(front)
     first = None
     try:

@@ -20,7 +20,6 @@ from numpy.lib import npyio
 
 from fastzip import _core, errors
 from fastzip._formats import FRONT, ZIP_MAGIC, describe, is_document, is_pickle
-from fastzip._missing import explained
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -85,12 +84,18 @@ def _regular(file: int | str | os.PathLike[str], path: str) -> os.stat_result:
     try:
         status = os.stat(file)
     except OSError as exc:
-        raise explained(exc, path) from None
+        raise _explained(exc, path) from None
     if stat.S_ISREG(status.st_mode):
         return status
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(21, os.strerror(21), path)
     raise OSError(29, "not a regular file, so it can't be read at random", path)
+
+
+def _explained(exc: OSError, path: str) -> OSError:
+    from fastzip._missing import explained  # what it imports takes milliseconds
+
+    return explained(exc, path)
 
 
 def identity_of(status: os.stat_result) -> Identity:
@@ -112,7 +117,7 @@ def open_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Open
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as exc:
-        raise explained(exc, name) from None
+        raise _explained(exc, name) from None
     try:
         status = _regular(fd, name)
         source = _core.Source(fd, status.st_size)
@@ -262,7 +267,10 @@ def _whole(file: Any, limit: int | None) -> bytes | bytearray:
         raise _too_large(file, limit, f"{size:,} bytes")
     file.seek(0)
     if limit is None:
-        return _binary(file.read())
+        whole = _binary(file.read())
+        while more := _binary(file.read()):  # of an object that gives crumbs
+            whole += more
+        return whole
     # A byte more than is allowed tells that there is more, whatever the file said of its size.
     left = limit + 1 if size is None else size + 1
     data = bytearray()

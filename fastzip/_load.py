@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -61,21 +62,16 @@ def _front(file: Any, opened: Opened | None, n: int) -> bytes:
     return data
 
 
-def _neither(exc: Exception, front: bytes, where: str, allow_pickle: bool) -> Exception:
-    """The exception for a file that is neither an archive nor an .npy file, which NumPy takes for a
-    pickle. This is what NumPy raised."""
+def _neither(front: bytes, where: str) -> str | None:
+    """What to say of a file that is neither an archive nor an .npy file; None for a pickle."""
     what = describe(front)
-    if what is None and is_pickle(front):
-        located: Exception = exc if allow_pickle else errors.locate(exc, "pickle", where)
-        return located
-    text = f"{where}: this is not an .npz archive, an .npy file or a pickled array: "
-    text += f"{what or f'it begins with {front[:8]!r}'} [not_npz]"
-    if allow_pickle:  # NumPy's own is no ValueError then
-        exc.add_note(text)
-        return exc
-    refused: Exception = errors.refusal("not_npz", text, where)
-    refused.__cause__ = exc
-    return refused
+    if what is None:
+        if is_pickle(front):
+            return None
+        what = f"it begins with {front[:8]!r}"
+    return (
+        f"{where}: this is not an .npz archive, an .npy file or a pickled array: {what} [not_npz]"
+    )
 
 
 def _check_npy(
@@ -249,7 +245,7 @@ def load(
             )
             opened = None  # the archive's own now
             return npz
-        is_npy = front.startswith(MAGIC)
+        is_npy, neither = front.startswith(MAGIC), None
         if is_npy:
             limits = Limits(strict, max_members, max_total_size, max_member_size).checked()
             where = _where(file, opened)
@@ -259,7 +255,10 @@ def load(
                 # NumPy reads the file that was checked, not what its path leads to by now.
                 file = checked = os.fdopen(os.dup(opened.source.fileno()), "rb")
         else:
-            front, where = _front(file, opened, FRONT), _where(file, opened)
+            where = _where(file, opened)
+            neither = _neither(_front(file, opened, FRONT), where)
+            if neither is not None and not allow_pickle:
+                raise errors.refusal("not_npz", neither, where)
         if in_memory(file):
             file = io.BytesIO(bytes(file))
         try:
@@ -271,11 +270,15 @@ def load(
                 encoding=encoding,
                 max_header_size=max_header_size,
             )
-        except Exception as exc:
-            if not is_npy:
-                raise _neither(exc, front, where, allow_pickle)  # noqa: B904  (it has its cause)
-            if allow_pickle or not isinstance(exc, ValueError) or not is_malformed(exc):
-                raise  # the unpickled object's own
+        except pickle.UnpicklingError as exc:
+            if neither is not None:
+                exc.add_note(neither)
+            raise
+        except ValueError as exc:
+            if not is_npy and not allow_pickle:
+                raise errors.locate(exc, "pickle", where) from None
+            if not is_npy or allow_pickle or not is_malformed(exc):  # the unpickled object's own
+                raise
             raise errors.refusal("npy_header", f"{exc} [{where}]", where) from exc
         if isinstance(loaded, npyio.NpzFile):  # it was no archive when it was looked at
             loaded.close()

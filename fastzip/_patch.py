@@ -23,14 +23,17 @@ def _load(*args: Any, **kwargs: Any) -> Any:
     try:
         loaded = load(*args, **kwargs)
     except ValueError as exc:
-        code, theirs = getattr(exc, "code", ""), exc.__cause__
-        if code == "not_npz" and theirs is not None:  # NumPy's exception, with ours as a note
+        code = getattr(exc, "code", "")
+        if code == "max_buffered":
+            text = f"{exc}; numpy.load reads it in its own way"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        elif code != "not_npz":
+            raise
+        try:
+            return numpy_load(*args, **kwargs)
+        except Exception as theirs:
             theirs.add_note(str(exc))
             raise theirs from None
-        if code != "max_buffered":
-            raise
-        warnings.warn(f"{exc}; numpy.load reads it in its own way", RuntimeWarning, stacklevel=2)
-        return numpy_load(*args, **kwargs)
     if isinstance(loaded, NpzFile):
         loaded.mmap_mode = None  # which has no effect on archives in NumPy
     return loaded

@@ -83,6 +83,7 @@ def test_load_names_it(tmp_path, kind):
         assert advice in text
         assert "allow_pickle" not in text
         assert text.count("\n") == 0
+        assert info.value.__cause__ is info.value.__context__ is None  # NumPy's advice isn't shown
     assert str(path) in _refused(ValueError, fastzip.load, path)
     with open(path, "rb") as file:
         _refused(ValueError, fastzip.load, file)

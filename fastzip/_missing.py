@@ -23,12 +23,12 @@ _LOOKED_AT: Final = 5_000
 
 
 def explained(exc: OSError, path: str) -> OSError:
-    """The error of opening this path: another one for a URL, or the same one with a note."""
+    """The error for a path that leads nowhere: another one for a URL, or the same with a note."""
     match = _URL.match(path)
     if match is not None and isinstance(exc, FileNotFoundError):
         of_url: OSError = _of_url(path, match[1].lower())
         return of_url
-    note = _note(path) if isinstance(exc, (FileNotFoundError, NotADirectoryError)) else None
+    note = _note(path)
     if note is not None:
         exc.add_note(note)
     return exc

@@ -93,6 +93,8 @@ def _regular(file: int | str | os.PathLike[str], path: str) -> os.stat_result:
 
 
 def _explained(exc: OSError, path: str) -> OSError:
+    if not isinstance(exc, (FileNotFoundError, NotADirectoryError)):
+        return exc
     from fastzip._missing import explained  # what it imports takes milliseconds
 
     return explained(exc, path)

@@ -269,12 +269,8 @@ def _whole(file: Any, limit: int | None) -> bytes | bytearray:
         raise _too_large(file, limit, f"{size:,} bytes")
     file.seek(0)
     if limit is None:
-        whole = _binary(file.read())
-        while more := _binary(file.read()):  # of an object that gives crumbs
-            whole += more
-        return whole
-    # A byte more than is allowed tells that there is more, whatever the file said of its size.
-    left = limit + 1 if size is None else size + 1
+        return b"".join(iter(lambda: _binary(file.read()), b""))  # some give crumbs
+    left = limit + 1  # that byte tells that there is more, whatever the file said of its size
     data = bytearray()
     while left > 0 and (piece := _binary(file.read(min(left, _PIECE)))):
         data += piece

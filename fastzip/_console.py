@@ -8,10 +8,11 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, Final, TextIO
 
 from fastzip import _progress, errors
+from fastzip._suggest import nearest
 
 # What would move the cursor, change colours or hide text if it were printed: C0 and C1 controls,
 # line separators, marks that reverse the direction of writing, halves of surrogate pairs.
@@ -77,7 +78,7 @@ def harmless(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What `error` says and its code, without a second line and without errno's decoration."""
+    """What `error` says, its notes and its code, without a second line and errno's decoration."""
     code = getattr(error, "code", "")
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
@@ -87,11 +88,18 @@ def one_line(error: BaseException) -> str:
         text = str(error)
     if not text:
         text = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+    text = "; ".join([text, *getattr(error, "__notes__", ())])
     if isinstance(error, OSError) and error.errno:
         code = code or errno.errorcode.get(error.errno, "")
     if code and f"[{code}" not in text:
         text += f" [{code}]"
     return harmless(text)
+
+
+def did_you_mean(wanted: str, names: Iterable[str]) -> str:
+    """The end of a message about a name that isn't there: the one that is most like it."""
+    found = nearest(wanted, names)
+    return "" if found is None else f"; did you mean {found!r}?"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 import fastzip
 from fastzip import _methods, _threads
-from fastzip._console import LOCATED, CommandError
+from fastzip._console import LOCATED, CommandError, did_you_mean
 
 MEMBERS: Final = 4096
 """So many members are listed at a time: the first lines are out before the rest is looked at."""
@@ -116,11 +116,14 @@ class Wanted:
             chosen.update(found)
         return sorted(chosen)
 
-    def check(self, where: str) -> None:
-        """Raise if something that was asked for isn't there."""
+    def check(self, index: Any) -> None:
+        """Raise if something that was asked for isn't in this archive."""
         for pattern, hit in zip(self.patterns, self._hits, strict=True):
             if not hit:
-                raise CommandError("no_member", f"{where}: no member matches {pattern!r}")
+                keys = index.directory.names(0, min(len(index), MEMBERS), True)
+                text = f"{index.where}: no member matches {pattern!r}"
+                hint = did_you_mean(pattern.removesuffix(".npy"), keys)
+                raise CommandError("no_member", text + hint)
 
 
 def chunks(
@@ -136,7 +139,7 @@ def chunks(
             names, positions = [names[i] for i in chosen], positions[chosen]
         if names:
             yield positions, names
-    wanted.check(index.where)
+    wanted.check(index)
 
 
 def positions_of(index: Any, patterns: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -28,7 +28,7 @@ from fastzip import (
     _cmd_ls,
     _cmd_test,
 )
-from fastzip._console import LOCATED, one_line
+from fastzip._console import LOCATED, did_you_mean, one_line
 
 _VERBS: Final[dict[str, Any]] = {
     "ls": _cmd_ls,
@@ -71,12 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well; 1 after an error (one line on stderr), and if an archive that was tested
-        or extracted is damaged; 130 after an interrupt; 141 if the reader of the output left. Bad
-        usage leaves through ``SystemExit(2)``, as argparse does it.
+        0 if all went well, and after the help that is printed where there are no arguments; 1 after
+        an error (one line on stderr), and if an archive that was tested or extracted is damaged; 130
+        after an interrupt; 141 if the reader of the output left. Bad usage leaves through
+        ``SystemExit(2)``, as argparse does it.
     """
     try:
-        args = make_parser().parse_args(argv)
+        args = _parse(sys.argv[1:] if argv is None else list(argv))
         status: int = args.run(args)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -95,6 +96,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def _parse(words: list[str]) -> argparse.Namespace:
+    """What argparse makes of the command line; of a misspelt word, what may have been meant."""
+    parser = make_parser()
+    if not words:
+        parser.print_help()
+        parser.exit()
+    if not words[0].startswith("-") and words[0] not in _VERBS:
+        parser.error(f"there is no command {words[0]!r}{did_you_mean(words[0], _VERBS)}")
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        verbs = {verb.name: verb for verb in _cmd_completion.verbs_of(parser)}
+        known = verbs[args.verb].options if args.verb else []
+        names = [name for option in known for name in option.names] + ["--version"]
+        hint = did_you_mean(unknown[0].partition("=")[0], names)
+        args.usage_error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if args.verb is None:
+        parser.error("the following arguments are required: COMMAND")
+    return args
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
     parser = argparse.ArgumentParser(
@@ -103,7 +124,8 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="'fastzip COMMAND -h' shows each command's options, and examples.",
     )
     parser.add_argument("--version", action="version", version=f"fastzip {__version__}")
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.set_defaults(usage_error=parser.error)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb")
     for name, module in _VERBS.items():
         verb = verbs.add_parser(
             name,

@@ -129,7 +129,7 @@ def test_no_such_member(verb: str, files: Path, capsys: Any) -> None:
 
 
 USAGE = [
-    "", "nosuch", "ls", "cat texts.zip", "test", "ls -l --json texts.zip", "ls --npy -1 texts.zip",
+    "nosuch", "ls", "cat texts.zip", "test", "ls -l --json texts.zip", "ls --npy -1 texts.zip",
     "extract texts.zip -o -n", "test --threads 0 texts.zip", "test -t many texts.zip",
     "test -t 1025 texts.zip",
     "bench texts.zip --seconds 0", "bench texts.zip --seconds nan", "completion tcsh",
@@ -142,6 +142,74 @@ def test_bad_usage(arguments: str, files: Path, capsys: Any) -> None:
     status, out, err = run(*arguments.split(), capsys=capsys)
     assert (status, out) == (2, "")
     assert err.startswith("usage: fastzip")
+
+
+def test_without_arguments_the_help_is_printed(capsys: Any) -> None:
+    """As pip does it: nothing was asked for, and nothing failed."""
+    status, out, err = run(capsys=capsys)
+    assert (status, err) == (0, "")
+    assert out == run("-h", capsys=capsys)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ("inf texts.zip", "info"),
+        ("Extract texts.zip", "extract"),
+        ("dcotor", "doctor"),
+        ("--versin", "--version"),
+        ("ls --jsno texts.zip", "--json"),
+        ("bench texts.zip --secnds=5", "--seconds"),
+        ("extract --overwite texts.zip", "--overwrite"),
+        ("zzzz", None),
+        ("ls --zzzz texts.zip", None),
+    ],
+)
+def test_misspelt_words(arguments: str, meant: str | None, files: Path, capsys: Any) -> None:
+    status, out, err = run(*arguments.split(), capsys=capsys)
+    assert (status, out) == (2, "")
+    said = re.search(r"; did you mean '(.*)'\?\n\Z", err)
+    assert (said and said[1]) == meant
+    assert not Path("a").exists()
+
+
+@pytest.mark.parametrize("verb", ["cat", "extract", "ls"])
+def test_misspelt_members(verb: str, files: Path, capsys: Any) -> None:
+    for path, wanted, meant in [
+        ("alike.npz", "k01.np", "k01"), ("alike.npz", "K17.npy", "k17"),
+        ("texts.zip", "a/oen.txt", "a/one.txt"), ("texts.zip", "b/thr?.bin", "b/three.bin"),
+    ]:  # fmt: skip
+        status, _, err = run(verb, path, wanted, capsys=capsys)
+        told = f"no member matches {wanted!r}; did you mean {meant!r}? [no_member]"
+        assert (status, err) == (1, f"fastzip: {path}: {told}\n")
+        assert run("ls", path, meant, capsys=capsys)[0] == 0
+    assert "mean" not in run(verb, "empty.zip", "k01", capsys=capsys)[2]
+
+
+def test_notes_are_told(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """What was added to an exception comes out with it, as harmless as all else."""
+    for error, told in [
+        (FileNotFoundError(2, "No such file", "x.npz"), "x.npz: No such file; a\\x1b b; c [ENOENT]"),
+        (KeyError("x_trian is not a file in the archive"),
+         "x_trian is not a file in the archive; a\\x1b b; c"),
+    ]:  # fmt: skip
+        error.add_note("a\x1b\nb")
+        error.add_note("c")
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(_members, "open_archive", fail)
+        assert run("ls", "x.npz", capsys=capsys) == (1, "", f"fastzip: {told}\n")
+
+
+def test_misspelt_files(files: Path, capsys: Any) -> None:
+    pytest.importorskip("fastzip._missing")
+    for verb in ("ls", "info", "test", "bench", "demo"):
+        for path in ("alik.npz", "alike"):
+            status, out, err = run(verb, path, capsys=capsys)
+            assert (status, out, err.count("\n")) == (1, "", 1)
+            assert "'alike.npz'" in err
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS, "demo", "doctor", "completion"])

@@ -449,7 +449,7 @@ def test_sheet_without_a_directory_fails_at_once(own: Path, tmp_path: Path, caps
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "nosuch", "demo --members 0", "demo --batch many", "demo own.npz --members 5"],
+    ["nosuch", "demo --members 0", "demo --batch many", "demo own.npz --members 5"],
 )
 def test_bad_usage_is_status_2(arguments: str, capsys: Output) -> None:
     with pytest.raises(SystemExit) as stop:

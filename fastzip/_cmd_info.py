@@ -52,21 +52,52 @@ def run(args: argparse.Namespace) -> int:
 
 # ---- what would help -------------------------------------------------------------------------
 
+_GOOD: Final = ("alike", "lengths", "rows", "good")
+_PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
 
 def _advice(s: Survey) -> Iterator[tuple[str, str]]:
-    """(a short stable string, a sentence); ``good`` where nothing is to be said against it."""
+    """(a short stable string, a sentence); ``good`` where nothing is to be said against it.
+
+    What is said here can be done: tests/test_cli_advice.py makes each archive, does what the
+    sentence says, and holds what it says can't be done. Let the sentences grow with the library."""
     worse = list(_problems(s))
-    kinds = len({(dtype, shape) for dtype, shape, _ in s.arrays})
-    if kinds == 1 and not s.others and not s.objects:
-        what = "all arrays" if s.sampled_all else "all arrays that were looked at"
-        yield "alike", f"{what} are of one dtype and shape: NpzFile.fetch reads batches of them"
+    if not s.others and not s.objects:
+        yield from _batches(s)
     if not worse and s.members > s.folders:
         yield "good", "nothing stands in the way of reading it fast"
     yield from worse
 
 
+def _batches(s: Survey) -> Iterator[tuple[str, str]]:
+    """How batches are read; `_tiny` has it for all members at once."""
+    what = "all arrays" if s.sampled_all else "all arrays that were looked at"
+    if s.layout == "rows":
+        yield "rows", _rows(s)
+    if s.layout == "alike":
+        text = f"{what} are of one dtype and shape: NpzFile.fetch and Loader read batches of them"
+        yield "alike", text
+    if s.layout == "lengths":
+        text = f"{what} are of one dtype and differ in length alone: NpzFile.fetch_padded and "
+        text += "NpzFile.fetch_ragged read batches of them, Loader(Padded(npz), ...) epochs"
+        yield "lengths", text
+
+
+def _rows(s: Survey) -> str:
+    lengths: dict[int, list[str]] = {}
+    for key, ((_, shape), _) in s.columns.items():
+        lengths.setdefault(shape[0] if shape else 1, []).append(f"npz[{key!r}]")
+    sources = ", ".join(lengths[max(lengths)])
+    mapped = "load(path, mmap_mode='r') maps them instead"
+    if not all(stored for _, stored in s.columns.values()):
+        mapped = f"stored (np.savez), {mapped}"
+    return (
+        f"the rows of its arrays are samples, and Loader({sources}, batch_size=64, shuffle=True) "
+        f"reads batches of them, with each array whole in memory; {mapped}"
+    )
+
+
 def _problems(s: Survey) -> Iterator[tuple[str, str]]:
-    files = s.members - s.folders
     if s.unreadable:
         bad, codes = plural(sum(s.unreadable.values()), "member"), ", ".join(s.unreadable)
         yield "unreadable", f"{bad} can't be read ({codes}); 'fastzip test' lists them"
@@ -81,10 +112,8 @@ def _problems(s: Survey) -> Iterator[tuple[str, str]]:
         text = f"{plural(s.encrypted, 'member')} encrypted: each read decrypts, and wants pwd="
         yield "encrypted", text
     yield from _compression_problems(s)
-    median = s.sizes[1]
-    if files >= _MANY and median < _SMALL:
-        text = f"half of the members have {size(median)} or less: reading headers takes as long as "
-        yield "tiny", text + "reading data; put several samples into one array"
+    if s.members - s.folders >= _MANY and s.sizes[1] < _SMALL:
+        yield "tiny", _tiny(s)
     if s.large_deflated:
         large = plural(s.large_deflated, "compressed array")
         text = f"{large} of more than 64 MiB can only be read whole; stored (np.savez), "
@@ -95,6 +124,16 @@ def _problems(s: Survey) -> Iterator[tuple[str, str]]:
     yield from _array_problems(s)
 
 
+def _tiny(s: Survey) -> str:
+    text = f"half of the members have {size(s.sizes[1])} or less, and a call for each takes longer "
+    text += "than its data: read many at once, by "
+    if s.others or s.layout not in ("alike", "lengths"):
+        return text + "ZipFile.read_many"
+    if s.layout == "lengths":
+        return text + "NpzFile.fetch_ragged"
+    return text + "NpzFile.fetch; or all, if memory holds them: Loader(npz.fetch(slice(None)), ...)"
+
+
 def _compression_problems(s: Survey) -> Iterator[tuple[str, str]]:
     slow = [method for method in ("bzip2", "lzma", "xz", "deflate64") if method in s.methods]
     if slow:
@@ -103,24 +142,30 @@ def _compression_problems(s: Survey) -> Iterator[tuple[str, str]]:
         yield "slow_method", text + "with a copy, and several times slower than deflate"
     members, whole, packed = s.methods.get("deflate", (0, 0, 0))
     if members and packed > 0.95 * whole > 0:
-        text = f"deflate saves {max(0.0, 100 * (1 - packed / whole)):.0f} %: stored (np.savez), "
+        how = "np.savez" if s.arrays else "ZIP_STORED"
+        text = f"deflate saves {max(0.0, 100 * (1 - packed / whole)):.0f} %: stored ({how}), "
         yield "incompressible", text + "members would be read at the speed of a copy"
 
 
 def _array_problems(s: Survey) -> Iterator[tuple[str, str]]:
-    kinds = {(dtype, shape) for dtype, shape, _ in s.arrays}
-    if len(kinds) > 1:
-        text = f"arrays are of {len(kinds):,} dtypes and shapes, and a batch of NpzFile.fetch has "
-        yield "unlike", text + "one: group the keys by spec(key), or write arrays of one shape"
+    if s.layout == "unlike":
+        kinds = len({(dtype, shape) for dtype, shape, _ in s.arrays})
+        text = f"arrays are of {kinds:,} dtypes and shapes, and a batch of NpzFile.fetch has one: "
+        text += "pass keys of one spec(key), or write arrays of one shape; where several members "
+        yield "unlike", text + "make a sample, fastzip.group reads them together"
     if s.objects:
         text = f"{plural(s.objects, 'array')} of Python objects: pickles, which want "
         yield "objects", text + "allow_pickle=True and make no batch"
-    if s.arrays and s.others:
-        text = f"{plural(s.others, 'member')} no arrays: ZipFile.read_many reads such, as bytes"
-        yield "others", text
-    fortran = sum(n for (_, shape, order), n in s.arrays.items() if order and len(shape) > 1)
-    if fortran or s.foreign_order:
-        text = f"{plural(max(fortran, s.foreign_order), 'array')} in Fortran order or foreign byte "
+    if s.others:
+        ends = ", ".join(f"{n:,} {escape(end or 'others')}" for end, n in s.others.most_common(3))
+        n = s.others.total()
+        text = f"{plural(n, 'member')} {'is no array' if n == 1 else 'are no arrays'} ({ends}), "
+        text += "which NpzFile.fetch and Loader make no batches of: ZipFile.read_many reads the "
+        text += "bytes of many at once"
+        pictures = any(end in _PICTURES for end in s.others)
+        yield "others", text + ", to be decoded by Pillow, for example" * pictures
+    if s.converted:
+        text = f"{plural(s.converted, 'array')} in Fortran order or foreign byte "
         yield "converted", text + "order: every batch converts them"
 
 
@@ -154,7 +199,7 @@ def _as_json(s: Survey, advice: list[tuple[str, str]]) -> dict[str, Any]:
             {"dtype": dtype, "shape": list(shape), "fortran_order": fortran, "members": n}
             for (dtype, shape, fortran), n in s.arrays.most_common()
         ],
-        "others": s.others,
+        "others": s.others.total(),
         "damaged": dict(s.damaged),
         "stored_arrays": {
             "looked_at": s.placed,
@@ -188,8 +233,7 @@ def _as_text(s: Survey, advice: list[tuple[str, str]]) -> str:
         text = s.comment[:200].decode("utf-8", "backslashreplace")
         lines.append(("comment", _console.harmless(text) + "..." * (len(s.comment) > 200)))
     for number, (code, text) in enumerate(advice):
-        good = code in ("alike", "good")
-        mark = paint("+", _console.GREEN) if good else paint("!", _console.YELLOW)
+        mark = paint("+", _console.GREEN) if code in _GOOD else paint("!", _console.YELLOW)
         lines.append(("training" if number == 0 else "", f"{mark} {text} [{code}]"))
     body = "".join(f"  {label:<10} {text}\n" for label, text in lines)
     return paint(escape(s.path), _console.BOLD) + "\n" + body
@@ -211,10 +255,16 @@ def _array_lines(s: Survey) -> list[str]:
         f"{n:,} of {dtype} {_members.shape_text(shape)}{', Fortran order' * fortran}"
         for (dtype, shape, fortran), n in s.arrays.most_common(_SHOWN)
     ]
-    if len(s.arrays) > _SHOWN:
+    if s.layout == "rows":
+        lines = [
+            f"{escape(key)}: {dtype} {_members.shape_text(shape)}, {plural(shape[0], 'row')}"
+            for key, ((dtype, shape), _) in s.columns.items()
+            if shape
+        ]
+    elif len(s.arrays) > _SHOWN:
         lines.append(f"... and {len(s.arrays) - _SHOWN:,} more dtypes and shapes")
     if s.others:
-        lines.append(f"{s.others:,} that are no arrays")
+        lines.append(f"{s.others.total():,} that are no arrays")
     lines += [f"{n:,} that can't be read [{code}]" for code, n in s.damaged.most_common()]
     if lines and not s.sampled_all:
         lines.append(f"({s.sampled:,} members were looked at, drawn at random; --all: every one)")

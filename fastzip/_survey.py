@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +17,31 @@ from fastzip._members import MEMBERS, is_encrypted, method_names
 SAMPLE: Final = 2000
 """Members whose local headers are read, unless all are asked for."""
 _ARCHIVES: Final = (".npz", ".zip")
+_FEW: Final = 16
+_LONGEST_SUFFIX: Final = 8
+_ROWS: Final = 32
+
+Kind = tuple[str, tuple[int, ...]]
+"""dtype and shape of an array."""
+
+
+def layout_of(kinds: Set[Kind], arrays: int) -> str:
+    """What the samples of so many arrays are: it depends on that which batches can be read.
+
+    ``"rows"``: the rows of a few large arrays, as in x_train, y_train, x_test and y_test.
+    ``"alike"``: the members, which are of one dtype and shape. ``"lengths"``: the members, which
+    differ in length alone. ``"unlike"``: members of several kinds. Empty without arrays."""
+    if not kinds:
+        return ""
+    of_rows = {(dtype, shape[1:]) for dtype, shape in kinds}
+    if arrays <= _FEW and max(shape[0] if shape else 0 for _, shape in kinds) >= _ROWS:
+        # Samples that are members come in many of a kind; of columns there is one of each.
+        several = len(of_rows) > 1 or (arrays <= 3 and all(row for _, row in of_rows))
+        if arrays == 1 or (several and 2 * len(kinds) > arrays):
+            return "rows"
+    if len(kinds) == 1:
+        return "alike"
+    return "lengths" if len(of_rows) == 1 and all(shape for _, shape in kinds) else "unlike"
 
 
 @dataclass
@@ -47,10 +74,12 @@ class Survey:
     arrays: Counter[tuple[str, tuple[int, ...], bool]] = field(default_factory=Counter)
     """(dtype, shape, in Fortran order)"""
     objects: int = 0
-    foreign_order: int = 0
-    """Arrays in the other byte order."""
-    others: int = 0
-    """Members that are no arrays."""
+    converted: int = 0
+    """Arrays in Fortran order or in the other byte order."""
+    others: Counter[str] = field(default_factory=Counter)
+    """Members that are no arrays, by the ends of their names."""
+    columns: dict[str, tuple[Kind, bool]] = field(default_factory=dict)
+    """Of the first few arrays: key -> (kind, is it stored?)."""
     damaged: Counter[str] = field(default_factory=Counter)
     placed: int = 0
     """Stored arrays whose place was looked up, …"""
@@ -63,6 +92,12 @@ class Survey:
     def ratio(self) -> float:
         """Bytes for each compressed byte."""
         return self.size / max(1, self.compressed_size)
+
+    @property
+    def layout(self) -> str:
+        """What `layout_of` says of the arrays that can be in batches."""
+        kinds = {(dtype, shape) for dtype, shape, _ in self.arrays if dtype != "object"}
+        return layout_of(kinds, self.arrays.total())
 
 
 def survey(archive: Any, path: str, everything: bool, advance: Any) -> Survey:
@@ -177,12 +212,16 @@ def _look(reader: Any, position: int, result: Survey) -> None:
         elif code:
             result.damaged[code] += 1
         else:
-            result.others += 1
+            suffix = os.path.splitext(reader.index.name(position))[1]
+            result.others[suffix.lower()[:_LONGEST_SUFFIX]] += 1
         return
     dtype, shape, fortran = header.spec
     result.arrays[str(dtype), shape, fortran] += 1
     result.objects += dtype.hasobject
-    result.foreign_order += not dtype.isnative
+    result.converted += not dtype.isnative or (fortran and len(shape) > 1)
+    if len(result.columns) < _FEW and not dtype.hasobject:
+        key = reader.index.name(position).removesuffix(".npy")
+        result.columns[key] = (str(dtype), shape), reader.is_plain(position)
     if not reader.is_plain(position):
         result.large_deflated += header.nbytes > 64 << 20
         return

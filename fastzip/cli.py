@@ -71,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, and after the help that is printed where there are no arguments; 1 after
-        an error (one line on stderr), and if an archive that was tested or extracted is damaged; 130
-        after an interrupt; 141 if the reader of the output left. Bad usage leaves through
-        ``SystemExit(2)``, as argparse does it.
+        0 if all went well, or there are no arguments and the help is printed; 1 after an error (one
+        line on stderr), and if an archive that was tested or extracted is damaged; 130 after an
+        interrupt; 141 if the reader of the output left. Bad usage leaves through ``SystemExit(2)``,
+        as argparse does it.
     """
     try:
         args = _parse(sys.argv[1:] if argv is None else list(argv))

@@ -189,7 +189,7 @@ def test_misspelt_members(verb: str, files: Path, capsys: Any) -> None:
 def test_notes_are_told(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """What was added to an exception comes out with it, as harmless as all else."""
     for error, told in [
-        (FileNotFoundError(2, "No such file", "x.npz"), "x.npz: No such file; a\\x1b b; c [ENOENT]"),
+        (FileNotFoundError(2, "Not here", "x.npz"), "x.npz: Not here; a\\x1b b; c [ENOENT]"),
         (KeyError("x_trian is not a file in the archive"),
          "x_trian is not a file in the archive; a\\x1b b; c"),
     ]:  # fmt: skip

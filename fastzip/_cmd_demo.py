@@ -11,14 +11,16 @@ from fastzip._members import count
 HELP: Final = "compare np.load and fastzip on one shuffled epoch"
 DESCRIPTION: Final = """\
 Make an archive of glyph bitmaps with np.savez_compressed, or take yours; read one shuffled epoch
-of it with np.load, one key at a time, and with fastzip, in batches; check that every batch is
-equal bit for bit; print what each took and draw a contact sheet of one batch. Needs the extra
-demo."""
+of it the usual way, one key at a time, and with fastzip, in batches; check that every batch is
+equal bit for bit; print what each took and draw a contact sheet of one batch. Samples are the
+members (np.load and NpzFile.fetch), the rows of the largest of a few large arrays (np.load and
+Loader), or members of bytes, such as JPEGs (zipfile and ZipFile.read_many). Needs the extra demo."""
 EXAMPLES: Final = """\
 examples:
   fastzip demo                               make an archive, and throw it away
   fastzip demo --members 25000 --dir data    keep it for the next time
-  fastzip demo training.npz --batch 256      your own"""
+  fastzip demo training.npz --batch 256      your own
+  fastzip demo images.zip --sheet cats.png   where the sheet goes; a file there is replaced"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "samples or 4 GiB)",
     )
     parser.add_argument(
-        "--sheet", type=Path, metavar="PNG", help="contact sheet (default: fastzip-demo.png)"
+        "--sheet",
+        type=Path,
+        metavar="PNG",
+        help="contact sheet (default: fastzip-demo.png, or -2 and so on where there is one)",
     )
 
 

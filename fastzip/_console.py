@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, Final, TextIO
 
@@ -21,6 +22,9 @@ _IN_TEXT: Final = re.compile(rf"[\x00-\x1f{_CONTROLS}]")
 _IN_NAMES: Final = re.compile(rf"[\\\x00-\x1f{_CONTROLS}]")
 _IN_MANY: Final = re.compile(rf"[\\\x00-\x09\x0b-\x1f{_CONTROLS}]")  # names, a line each
 _SHORT: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+PATIENCE: Final = 10.0
+"""Seconds between two lines about progress."""
 
 BOLD: Final = "1"
 RED: Final = "31"
@@ -185,11 +189,14 @@ def painter(stream: Any = None) -> Callable[[str, str], str]:
     return lambda text, colour: f"\x1b[{colour}m{text}\x1b[0m"
 
 
+def _disabled() -> bool:
+    """Does the environment switch off tqdm's bars?"""
+    return os.environ.get("TQDM_DISABLE", "") not in ("", "0")
+
+
 def bars(quiet: bool = False) -> bool:
     """Are progress bars wanted, and can there be any?"""
-    if quiet or not _is_terminal(sys.stderr):
-        return False
-    if os.environ.get("TQDM_DISABLE", "") not in ("", "0"):
+    if quiet or _disabled() or not _is_terminal(sys.stderr):
         return False
     return importlib.util.find_spec("tqdm") is not None
 
@@ -222,12 +229,25 @@ def bar(what: str, total: int, quiet: bool = False) -> Iterator[Bar]:
 
 
 @contextlib.contextmanager
-def count_bar(what: str, total: int, shown: bool) -> Iterator[Callable[[int], Any]]:
-    """A bar of things, not of bytes, which goes when the block ends; or nothing."""
-    if not shown:
-        yield lambda n: None
-        return
-    from tqdm import tqdm
+def count_bar(
+    what: str, total: int, shown: bool, lines: bool = False
+) -> Iterator[Callable[..., Any]]:
+    """A bar of things, not of bytes, which goes when the block ends; where none can be shown a line
+    now and then, if `lines` asks for it; or nothing."""
+    if shown:
+        from tqdm import tqdm
 
-    with tqdm(total=total, desc=what, leave=False) as counted:
-        yield counted.update
+        with tqdm(total=total, desc=what, leave=False) as counted:
+            yield counted.update
+        return
+    lines = lines and sys.stderr is not None and not _disabled()
+    done, due = 0, time.monotonic() + PATIENCE
+
+    def advance(n: int = 1) -> None:
+        nonlocal done, due
+        done += n
+        if lines and done < total and time.monotonic() >= due:
+            print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+            due = time.monotonic() + PATIENCE
+
+    yield advance

@@ -1,4 +1,4 @@
-"""``fastzip demo``: one shuffled epoch the usual way and with fetch, compared bit for bit.
+"""``fastzip demo``: one shuffled epoch the usual way and with fastzip, compared bit for bit.
 
 Both ways are timed in turn, a batch of one and then the same batch of the other, and who goes
 first changes with every batch: what else the machine does meets both alike.
@@ -7,6 +7,7 @@ first changes with every batch: what else the machine does meets both alike.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
 import statistics
@@ -14,9 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastzip
-from fastzip import _demo_data
-from fastzip._console import duration, plural, three
+from fastzip import _console, _demo_data, _demo_samples
+from fastzip._console import duration, plural, table, three
 from fastzip._demo_data import DemoError
+from fastzip._demo_samples import Samples
 
 T = TypeVar("T")
 
@@ -38,7 +39,6 @@ BATCH_BYTES = 256 << 20
 WARM_BYTES = 2 << 30
 # The heap grows in steps of about this size: smaller archives have no ratio worth printing.
 HEAP_NOISE = 256 << 10
-SHEET_NAME = "fastzip-demo.png"
 
 
 @dataclass(frozen=True)
@@ -52,26 +52,6 @@ class Options:
     threads: int | None = None
     limit: int | None = None
     sheet: Path | None = None
-
-
-@dataclass
-class Group:
-    """Members of equal dtype and shape, which can be stacked into batches."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    keys: list[str] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-
-    @property
-    def native(self) -> np.dtype[Any]:
-        """The dtype of a batch: the byte order of this machine, whatever the file has."""
-        return self.dtype.newbyteorder("=")
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of one member."""
-        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -98,10 +78,11 @@ def run(options: Options) -> None:
         If the extra is missing, the archive has nothing to fetch, or the two ways disagree.
     """
     _demo_data.require_extra()
-    sheet = options.sheet or (options.directory or Path()) / SHEET_NAME
     with contextlib.ExitStack() as stack:
-        if options.directory is not None:
-            options.directory.mkdir(parents=True, exist_ok=True)
+        directory = options.directory
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+        sheet = options.sheet or _free(directory or Path())
         # Now, not after a minute of work.
         if not sheet.parent.is_dir():
             raise DemoError(f"{sheet.parent}: no such directory for the contact sheet")
@@ -109,12 +90,18 @@ def run(options: Options) -> None:
         if options.archive is not None:
             _compare(options, options.archive, sheet)
             return
-        directory = options.directory
         if directory is None:
             name = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastzip-demo-"))
             directory = Path(name)
         made = _make(directory, options.members, kept=options.directory is not None)
         _compare(options, made.images, sheet, made.labels)
+
+
+def _free(directory: Path) -> Path:
+    """The first name for a contact sheet that no file has."""
+    numbers = itertools.chain([""], (f"-{n}" for n in itertools.count(2)))
+    names = (directory / f"fastzip-demo{number}.png" for number in numbers)
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _make(directory: Path, members: int, *, kept: bool) -> _demo_data.Made:
@@ -141,33 +128,31 @@ def _compare(options: Options, path: Path, sheet: Path, labels: Path | None = No
         if not hasattr(ours, "fetch"):
             raise DemoError(f"{path}: this is a single array, not an .npz archive")
         stack.enter_context(ours)
-        usual = stack.enter_context(np.load(path))
-        own = options.archive is not None
-        group, left_out = _choose(ours, path)
+        with _progress(len(ours.files), "reading headers") as tick:
+            samples, notes = _demo_samples.choose(path, ours, stack, tick)
         rng = np.random.default_rng(_demo_data.SEED)
-        order = rng.permutation(len(group.keys))
-        notes = [left_out] if left_out else []
-        order, batch = _cap(options, group, order, own, notes)
+        order = rng.permutation(samples.count)
+        order, batch = _cap(options, samples, order, notes)
 
         size = path.stat().st_size
-        inflated = sum(info.file_size for info in usual.zip.infolist())
+        inflated = int(ours.index.rows["size"].sum())
         if size <= WARM_BYTES:
             _warm(path)
 
-        rows = []
         with _progress(3, "open, memory, one member") as tick:
-            rows.append(_open_row(path))
+            rows = [_open_row(samples, path)]
             tick()
-            rows.append(_memory_row(path, group.keys[0], len(ours)))
+            if samples.weighed:
+                rows.append(_memory_row(path, samples.name(0), len(ours)))
             tick()
-            rows.append(_member_row(usual, ours, [group.keys[i] for i in order[:300]]))
+            rows.append(_member_row(samples, [samples.member(i) for i in order[:300]]))
             tick()
-        epoch, first = _epoch_row(usual, ours, group, order, batch, options.threads)
+        epoch, first = _epoch_row(samples, order, batch, options.threads)
         rows.append(epoch)
 
     _say(
-        f"\n{path.name}: {len(group.keys):,} members of {group.dtype} {group.shape}, "
-        f"{size / 2**20:.1f} MiB, compressed {inflated / max(1, size):.1f}x"
+        f"\n{path.name}: {samples.what}, {size / 2**20:.1f} MiB, "
+        f"compressed {inflated / max(1, size):.1f}x"
     )
     for note in notes:
         _say(note)
@@ -177,75 +162,45 @@ def _compare(options: Options, path: Path, sheet: Path, labels: Path | None = No
         f"fastzip {fastzip.__version__} ({_engines()}), {plural(threads, 'thread')}, "
         f"batches of {batch}\n"
     )
-    _print_table(rows)
+    heading = Row("", samples.usual, "fastzip", "ratio")
+    _say(table([astuple(row) for row in [heading, *rows]]))
     _say(
-        f"\nAll {len(order):,} samples, in {plural(-(-len(order) // batch), 'batch', 'batches')}, "
+        f"All {len(order):,} samples, in {plural(-(-len(order) // batch), 'batch', 'batches')}, "
         "are equal bit for bit."
     )
-    keys = [group.keys[i] for i in order[:batch]]
-    if labels is not None:
-        classes = _demo_data.read_labels(labels)
-        titles = [classes[i] for i in order[:batch]]
-    else:
-        titles = keys
-    drawn = _demo_data.write_sheet(
-        sheet, first, titles, f"{path.name}: one batch of a shuffled epoch"
-    )
+    title = samples.title if labels is None else _demo_data.read_labels(labels).__getitem__
+    _draw(sheet, first, [title(i) for i in order[:batch]], path.name, samples.what)
+
+
+def _draw(sheet: Path, batch: Any, titles: list[str], name: str, what: str) -> None:
+    replaced = " (replaced)" if os.path.lexists(sheet) else ""
+    heading = f"{name}: one batch of a shuffled epoch"
+    try:
+        drawn = _demo_data.write_sheet(sheet, batch, titles, heading)
+    except ImportError:
+        _say("No contact sheet: pictures are decoded by Pillow (pip install pillow).")
+        return
     if drawn:
-        _say(f"Contact sheet of {plural(drawn, 'sample')}: {sheet}")
+        _say(f"Contact sheet of {plural(drawn, 'sample')}: {sheet}{replaced}")
     else:
-        _say(f"No contact sheet: {group.dtype} {group.shape} is nothing to draw.")
-
-
-def _choose(npz: Any, path: Path) -> tuple[Group, str]:
-    """Find the largest group of equal members, and say what it leaves out."""
-    groups: dict[tuple[np.dtype[Any], tuple[int, ...]], Group] = {}
-    left: Counter[str] = Counter()
-    times = Counter(npz.files)
-    with _progress(len(npz.files), "reading headers") as tick:
-        for position, name in enumerate(npz.files):
-            tick()
-            if times[name] > 1:
-                # A name finds the last of them, a position finds its own: no comparison.
-                left["named twice"] += 1
-                continue
-            try:
-                spec = npz.spec(name)
-            except (ValueError, NotImplementedError):
-                left["not a plain array"] += 1
-                continue
-            if spec.dtype.hasobject:
-                left["not a plain array"] += 1
-                continue
-            kind = (spec.dtype, tuple(spec.shape))
-            group = groups.setdefault(kind, Group(*kind))
-            group.keys.append(name)
-            group.positions.append(position)
-    if not groups:
-        raise DemoError(f"{path}: no member is a plain array that could be fetched")
-    best = max(groups.values(), key=lambda group: len(group.keys))
-    others = sum(len(group.keys) for group in groups.values()) - len(best.keys)
-    if others:
-        left["of another dtype or shape"] = others
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in left.items())
-    return best, f"Left out: {reasons}." if reasons else ""
+        _say(f"No contact sheet: nothing to draw in {what}.")
 
 
 def _cap(
-    options: Options, group: Group, order: NDArray[np.int64], own: bool, notes: list[str]
+    options: Options, samples: Samples, order: NDArray[np.int64], notes: list[str]
 ) -> tuple[NDArray[np.int64], int]:
     """Shorten the epoch and the batch to what is asked for or bearable, and note it."""
     most = options.limit or len(order)
-    if own and options.limit is None:
-        most = min(OWN_SAMPLES, max(1, OWN_BYTES // max(1, group.nbytes)))
+    if options.archive is not None and options.limit is None:
+        most = min(OWN_SAMPLES, max(1, OWN_BYTES // max(1, samples.nbytes)))
     if most < len(order):
         notes.append(
             f"The epoch is cut to {most:,} of {len(order):,} samples; --limit changes that."
         )
         order = order[:most]
-    batch = min(options.batch, max(1, BATCH_BYTES // max(1, group.nbytes)))
+    batch = min(options.batch, max(1, BATCH_BYTES // max(1, samples.nbytes)))
     if batch < options.batch:
-        notes.append(f"Batches hold {batch}, not {options.batch}: the members are large.")
+        notes.append(f"Batches hold {batch}, not {options.batch}: the samples are large.")
     return order, batch
 
 
@@ -283,11 +238,12 @@ def _rounds(count: int, seconds: float) -> Iterator[int]:
             return
 
 
-def _open_row(path: Path) -> Row:
+def _open_row(samples: Samples, path: Path) -> Row:
     usual: list[float] = []
     ours: list[float] = []
     for turn in _rounds(15, seconds=10):
-        (a, npz_a), (b, npz_b) = _in_turn(lambda: np.load(path), lambda: fastzip.load(path), turn)
+        opened = partial(samples.open_usually, path), partial(samples.open, path)
+        (a, npz_a), (b, npz_b) = _in_turn(*opened, turn)
         npz_a.close()
         npz_b.close()
         usual.append(a)
@@ -295,21 +251,16 @@ def _open_row(path: Path) -> Row:
     return _time_row("open", statistics.median(usual), statistics.median(ours))
 
 
-def _member_row(usual: Any, ours: Any, keys: list[str]) -> Row:
+def _member_row(samples: Samples, names: list[str]) -> Row:
     times: list[tuple[float, float]] = []
-    for turn in _rounds(len(keys), seconds=10):
-        name = keys[turn]
-        (a, expected), (b, got) = _in_turn(
-            partial(usual.__getitem__, name), partial(ours.__getitem__, name), turn
-        )
-        if got.dtype != expected.dtype or not _equal(got, expected):
-            raise DemoError(f"{name} read by fastzip differs from what np.load read")
+    for turn in _rounds(len(names), seconds=10):
+        read = partial(samples.get_usually, names[turn]), partial(samples.get, names[turn])
+        (a, expected), (b, got) = _in_turn(*read, turn)
+        if not _equal(got, expected):
+            raise DemoError(f"{names[turn]} read by fastzip differs from {samples.usual}'s")
         times.append((a, b))
-    return _time_row(
-        "one random member",
-        statistics.median(a for a, _ in times),
-        statistics.median(b for _, b in times),
-    )
+    usual, ours = (statistics.median(column) for column in zip(*times, strict=True))
+    return _time_row(samples.one, usual, ours)
 
 
 # What an open archive weighs: the growth of a fresh process that has done everything once
@@ -375,31 +326,23 @@ def _growth(loader: str, small: Path, path: Path, key: str) -> int:
 
 
 def _epoch_row(
-    usual: Any,
-    ours: Any,
-    group: Group,
-    order: NDArray[np.int64],
-    batch: int,
-    threads: int | None,
-) -> tuple[Row, NDArray[Any]]:
-    """Read the epoch both ways; give the table's row and a copy of the first batch."""
-    positions = np.asarray(group.positions, np.int64)
-    out = np.empty((min(batch, len(order)), *group.shape), group.native)
-    first: NDArray[Any] | None = None
+    samples: Samples, order: NDArray[np.int64], batch: int, threads: int | None
+) -> tuple[Row, Any]:
+    """Read the epoch both ways; give the table's row and the first batch."""
+    read = samples.begin(order, batch, threads)
+    first: Any = None
     seconds_usual = seconds_ours = 0.0
     with _progress(len(order), "one shuffled epoch") as tick:
         for number, start in enumerate(range(0, len(order), batch)):
-            rows = order[start : start + batch]
-            keys = [group.keys[i] for i in rows]
-
-            into = partial(ours.fetch, positions[rows], out=out[: len(rows)], threads=threads)
-            (a, expected), (b, got) = _in_turn(partial(_stack, usual, keys), into, number)
+            chosen = order[start : start + batch]
+            (a, expected), (b, got) = _in_turn(
+                partial(samples.read_usually, chosen), partial(read, chosen), number
+            )
             seconds_usual += a
             seconds_ours += b
-            _check_batch(number, keys, expected, got, group.native)
+            _check_batch(number, samples, chosen, expected, got)
             first = expected if first is None else first
-            tick(len(rows))
-    assert first is not None
+            tick(len(chosen))
     row = Row(
         "shuffled epoch",
         f"{three(len(order) / seconds_usual)} samples/s",
@@ -409,55 +352,39 @@ def _epoch_row(
     return row, first
 
 
-def _stack(npz: Any, keys: list[str]) -> NDArray[Any]:
-    """Read a batch the usual way."""
-    return np.stack([npz[name] for name in keys])
-
-
 def _check_batch(
-    number: int,
-    keys: list[str],
-    expected: NDArray[Any],
-    got: NDArray[Any],
-    native: np.dtype[Any],
+    number: int, samples: Samples, chosen: NDArray[np.int64], expected: Any, got: Any
 ) -> None:
-    if got.dtype != native or got.shape != expected.shape:
+    names, dtype = [samples.name(i) for i in chosen], samples.dtype
+    if dtype is not None:
+        if got.dtype != dtype or got.shape != expected.shape:
+            raise DemoError(
+                f"batch {number} is {got.dtype} {got.shape}, not {dtype} {expected.shape}, "
+                f"from member {names[0]} on"
+            )
+        expected = expected.astype(dtype, copy=False)
+        if _equal(got, expected):
+            return
+    wrong = [name for name, a, b in zip(names, got, expected, strict=True) if not _equal(a, b)]
+    if wrong:
         raise DemoError(
-            f"batch {number} is {got.dtype} {got.shape}, not {native} {expected.shape}, "
-            f"from member {keys[0]} on"
+            f"batch {number} differs from {samples.usual} in {plural(len(wrong), 'member')}, "
+            f"first in {wrong[0]}"
         )
-    expected = expected.astype(native, copy=False)
-    if _equal(got, expected):
-        return
-    wrong = [name for name, a, b in zip(keys, got, expected, strict=True) if not _equal(a, b)]
-    raise DemoError(
-        f"batch {number} differs from np.load in {plural(len(wrong), 'member')}, "
-        f"first in {wrong[0]}"
-    )
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether both have the same shape and the same bits; NaNs and zeros of either sign count."""
-    return bool(np.shape(one) == np.shape(other) and one.tobytes() == other.tobytes())
+    """Are these arrays of the same dtype, shape and bits, with NaNs and zeros of either sign, or
+    are these the same bytes?"""
+    if isinstance(other, bytes):
+        return bool(one == other)
+    one, other = np.asarray(one), np.asarray(other)
+    alike = one.dtype == other.dtype and one.shape == other.shape
+    return bool(alike and one.tobytes() == other.tobytes())
 
 
-@contextlib.contextmanager
-def _progress(total: int, what: str) -> Iterator[Callable[..., object]]:
-    """Show a bar on a terminal while the block runs; give what moves it on."""
-    from tqdm import tqdm
-
-    # An argument outranks tqdm's own reading of TQDM_DISABLE, so it's read here.
-    off = os.environ.get("TQDM_DISABLE", "") not in ("", "0")
-    with tqdm(total=total, desc=what, leave=False, disable=off or None) as bar:
-        yield bar.update
-
-
-def _print_table(rows: list[Row]) -> None:
-    table = [astuple(row) for row in [Row("", "np.load", "fastzip", "ratio"), *rows]]
-    widths = [max(len(line[column]) for line in table) for column in range(4)]
-    for what, *cells in table:
-        aligned = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        _say("   ".join((what.ljust(widths[0]), *aligned)))
+def _progress(total: int, what: str) -> contextlib.AbstractContextManager[Callable[..., Any]]:
+    return _console.count_bar(what, total, _console.bars(), lines=True)
 
 
 def _say(text: str) -> None:

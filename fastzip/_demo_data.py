@@ -7,23 +7,32 @@ and its position, so members can be drawn one by one, in any order, and come out
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import string
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import fastzip
+
 if TYPE_CHECKING:
     from matplotlib.ft2font import FT2Font
 
 HEIGHT, WIDTH = 220, 400
+_WORTH_A_PROCESS = 200
+"""So many members are drawn in the time that a process takes to begin."""
 SEED = 0
 
 _ALPHABET = string.ascii_letters + string.digits
@@ -70,6 +79,7 @@ def key(index: int) -> str:
     return f"ix-{index:06d}"
 
 
+@cache
 def load_fonts() -> list[Font]:
     """Open the fonts that matplotlib installs and that have every letter and digit."""
     import matplotlib
@@ -146,16 +156,41 @@ def _draw_word(
     band[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
 
 
-class _Lazy:
-    """A picture that is drawn when NumPy asks for it, so that one is in memory at a time."""
+def _packed(seed: int, index: int) -> NDArray[np.uint8]:
+    """A member with eight pixels in a byte, since it goes from one process to another."""
+    return np.packbits(draw(index, load_fonts(), seed))
 
-    __slots__ = ("_draw",)
 
-    def __init__(self, draw: Callable[[], NDArray[np.uint8]]) -> None:
-        self._draw = draw
+def _pictures(members: int, seed: int) -> Generator[NDArray[np.uint8]]:
+    """All members in their order, drawn by as many processes as a batch has threads."""
+    workers = min(fastzip.get_num_threads(), members // _WORTH_A_PROCESS)
+    if workers < 2:
+        yield from (draw(index, load_fonts(), seed) for index in range(members))
+        return
+    pool = ProcessPoolExecutor(
+        workers,
+        get_context("spawn"),
+        initializer=signal.signal,  # Ctrl-C is for this process, which stops the others
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    try:
+        for packed in pool.map(partial(_packed, seed), range(members), chunksize=32):
+            yield np.unpackbits(packed).reshape(HEIGHT, WIDTH)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Next:
+    """The next picture when NumPy asks for it, so that one is in memory at a time."""
+
+    __slots__ = ("_pictures", "_tick")
+
+    def __init__(self, pictures: Iterator[NDArray[np.uint8]], tick: Callable[[], object]) -> None:
+        self._pictures, self._tick = pictures, tick
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self._draw().astype(dtype or np.uint8, copy=False)
+        self._tick()
+        return next(self._pictures).astype(dtype or np.uint8, copy=False)
 
 
 def make(
@@ -193,19 +228,14 @@ def make(
         return Made(images, labels, reused=True)
 
     fonts = load_fonts()
-
-    def lazy(index: int) -> _Lazy:
-        def picture() -> NDArray[np.uint8]:
-            image = draw(index, fonts, seed)
-            tick()
-            return image
-
-        return _Lazy(picture)
-
     # Labels take their name first: where the images are found later, the labels are there too.
-    with _replacing(images) as images_part, _replacing(labels) as labels_part:
-        pictures: dict[str, Any] = {key(i): lazy(i) for i in range(members)}
-        np.savez_compressed(images_part, **pictures)
+    with (
+        _replacing(images) as images_part,
+        _replacing(labels) as labels_part,
+        closing(_pictures(members, seed)) as pictures,
+    ):
+        arrays: dict[str, Any] = {key(i): _Next(pictures, tick) for i in range(members)}
+        np.savez_compressed(images_part, **arrays)
         np.savez_compressed(
             labels_part,
             labels=np.array([label_of(i, fonts, seed) for i in range(members)], np.int64),
@@ -250,10 +280,11 @@ def _check(images: Path, labels: Path, members: int) -> None:
         )
 
 
-def write_sheet(path: Path, batch: NDArray[Any], titles: list[str], heading: str) -> int:
+def write_sheet(path: Path, batch: Any, titles: list[str], heading: str) -> int:
     """Draw up to 64 samples into a PNG; give their number, 0 if they can't be drawn."""
-    drawn = (_drawable(sample) for sample in batch[:64])
-    samples = [sample for sample in drawn if sample is not None]
+    drawn = [(_drawable(sample), title) for sample, title in zip(batch[:64], titles, strict=False)]
+    samples = [sample for sample, _ in drawn if sample is not None]
+    titles = [title for sample, title in drawn if sample is not None]
     if not samples:
         return 0
 
@@ -300,8 +331,24 @@ def write_sheet(path: Path, batch: NDArray[Any], titles: list[str], heading: str
     return len(samples)
 
 
-def _drawable(sample: NDArray[Any]) -> NDArray[Any] | None:
+def _decoded(data: bytes) -> NDArray[Any] | None:
+    """The picture that these bytes are, small; None if Pillow finds none in them."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
+            warnings.simplefilter("ignore")  # of large pictures, and of odd metadata
+            image.draft("RGB", (400, 400))  # a JPEG is decoded to about that size at once
+            image.thumbnail((400, 400))
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _drawable(sample: NDArray[Any] | bytes) -> NDArray[Any] | None:
     """Turn a sample into a line (1-D) or a picture of at most a few hundred pixels a side."""
+    if isinstance(sample, bytes):
+        return _decoded(sample)
     if sample.dtype.kind not in "biuf":
         return None
     if sample.ndim == 1 and len(sample) > 1:

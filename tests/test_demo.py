@@ -6,9 +6,11 @@ import contextlib
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _demo, _demo_data
+from fastzip import _console, _demo, _demo_data
 from fastzip.cli import main
 
 Patch = pytest.MonkeyPatch
@@ -190,6 +192,62 @@ def test_demo(tmp_path: Path, capsys: Output) -> None:
     assert main(["demo", "--members", "3", "--dir", str(kept)]) == 0
     assert "All 3 samples, in 1 batch, are" in capsys.readouterr().out
     assert (kept / "glyphs-60.npz").stat().st_ino == before.st_ino
+
+
+def test_sheets_are_kept(own: Path, capsys: Output) -> None:
+    """Without a name for it the sheet takes a free one; a file of a given name is replaced."""
+    Path("fastzip-demo.png").write_bytes(b"mine")
+    Path("fastzip-demo-2.png").symlink_to("nowhere")
+    for free in ("fastzip-demo-3.png", "fastzip-demo-4.png"):
+        assert main(["demo", str(own)]) == 0
+        assert f"Contact sheet of 40 samples: {free}\n" in capsys.readouterr().out
+        assert Path(free).read_bytes().startswith(PNG)
+    assert Path("fastzip-demo.png").read_bytes() == b"mine"
+    assert not Path("nowhere").exists()
+    for end in ("\n", " (replaced)\n"):
+        assert main(["demo", str(own), "--sheet", "s.png"]) == 0
+        assert f"Contact sheet of 40 samples: s.png{end}" in capsys.readouterr().out
+
+
+def test_long_work_is_told_of_in_pipes(own: Path, monkeypatch: Patch, capsys: Output) -> None:
+    monkeypatch.setattr(_console, "PATIENCE", 0)
+    assert main(["demo", str(own), "--batch", "16"]) == 0
+    err = capsys.readouterr().err
+    assert "one shuffled epoch: 16 of 40\n" in err
+    assert "\r" not in err
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert main(["demo", str(own)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch: Patch) -> None:
+    pictures = []
+    for name, worth in (("one", 1000), ("two", 5)):
+        monkeypatch.setattr(_demo_data, "_WORTH_A_PROCESS", worth)
+        monkeypatch.setattr(fastzip, "get_num_threads", lambda: 2)
+        (tmp_path / name).mkdir()
+        pictures.append(_demo_data.make(tmp_path / name, 40).images.read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_ctrl_c_ends_the_processes(tmp_path: Path) -> None:
+    code = (
+        "import sys, fastzip.cli, fastzip._demo_data\n"
+        "fastzip._demo_data.fastzip.get_num_threads = lambda: 2\n"
+        "if __name__ == '__main__': sys.exit(fastzip.cli.main(sys.argv[1:]))\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    kept = tmp_path / "kept"
+    with in_child(str(script), "demo", "--dir", str(kept)) as child:
+        assert child.stderr is not None
+        while not any(part.stat().st_size for part in kept.glob(".*.part.npz")):
+            assert child.poll() is None
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        assert child.stderr.read() == ""
+    assert child.returncode == 130
+    assert list(kept.iterdir()) == []
 
 
 def test_without_dir_only_the_sheet_stays(tmp_path: Path, monkeypatch: Patch) -> None:
@@ -370,6 +428,128 @@ def test_long_epochs_are_capped(own: Path, monkeypatch: Patch, capsys: Output) -
     assert "All 40 samples" in capsys.readouterr().out
 
 
+@pytest.fixture
+def sheets(monkeypatch: Patch) -> list[Any]:
+    """(pictures, titles) of each contact sheet."""
+    seen: list[Any] = []
+    real = _demo_data.write_sheet
+
+    def write(path: Path, batch: Any, titles: list[str], heading: str) -> int:
+        seen.append((batch, titles))
+        return real(path, batch, titles, heading)
+
+    monkeypatch.setattr(_demo_data, "write_sheet", write)
+    return seen
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_rows_of_large_arrays(save: Any, capsys: Output, sheets: list[Any]) -> None:
+    """MNIST's layout: the digits are the samples, with their labels below."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 255, (300, 28, 28), np.uint8), rng.integers(0, 10, 300)
+    save("mnist.npz", y_train=y, x_train=x, x_test=x[:50], y_test=y[:50])
+    assert main(["demo", "mnist.npz"]) == 0
+    out = capsys.readouterr().out
+    assert "mnist.npz: 300 rows of x_train, uint8 (28, 28), " in out
+    assert "Left out: 3 of another dtype or shape." in out
+    assert re.search(r"^all of x_train +[\d.,]+ .?s", out, re.MULTILINE)
+    assert "memory per member" not in out
+    assert "All 300 samples, in 5 batches, are equal bit for bit." in out
+    assert "Contact sheet of 64 samples: fastzip-demo.png" in out
+    ((pictures, titles),) = sheets
+    places = [int(np.flatnonzero((x == picture).all((1, 2)))[0]) for picture in pictures]
+    assert titles == [str(y[place]) for place in places]
+    assert len(set(places)) == 64
+
+
+def test_rows_without_labels(capsys: Output, sheets: list[Any], monkeypatch: Patch) -> None:
+    np.savez("one.npz", x=np.arange(300.0).reshape(100, 3).astype(">f4"))
+    assert main(["demo", "one.npz", "--limit", "10"]) == 0
+    assert "one.npz: 100 rows of x, >f4 (3,), " in capsys.readouterr().out
+    ((pictures, titles),) = sheets
+    assert titles == [f"x[{int(row[0]) // 3}]" for row in pictures]
+    monkeypatch.setattr("fastzip._demo_samples.ROWS_BYTES", 1199)
+    assert main(["demo", "one.npz"]) == 1
+    assert "x has 1.2 KiB; arrays of up to 1.2 KiB are compared" in capsys.readouterr().err
+
+
+def test_a_wrong_row_is_found(monkeypatch: Patch, capsys: Output) -> None:
+    np.savez("one.npz", x=np.arange(300.0).reshape(100, 3))
+    real = fastzip.Loader
+
+    def bent(source: Any, **options: Any) -> Any:
+        return (batch + (len(batch) == 36) for batch in real(source, **options))
+
+    monkeypatch.setattr(fastzip, "Loader", bent)
+    assert main(["demo", "one.npz"]) == 1
+    assert "batch 1 differs from np.load in 36 members, first in x[" in capsys.readouterr().err
+
+
+def pictures_of(n: int) -> dict[str, bytes]:
+    image = pytest.importorskip("PIL.Image")
+    members = {}
+    for i in range(n):
+        file, kind = io.BytesIO(), "JPEG" if i % 2 else "PNG"
+        image.new("RGB", (40 + i, 30), (i, 0, 0)).save(file, kind)
+        members[f"cat/{i}.{kind.lower()}"] = file.getvalue()
+    return members
+
+
+def test_encoded_images(capsys: Output, sheets: list[Any]) -> None:
+    """Bytes are compared, and what Pillow reads is drawn, each picture above its own name."""
+    members = pictures_of(20)
+    with zipfile.ZipFile("images.zip", "w") as archive:
+        archive.writestr("cat/", "")
+        for name, data in members.items():
+            archive.writestr(name, data)
+        archive.writestr("labels.json", "{}")
+        archive.writestr("odd.npy", "no array")
+    assert main(["demo", "images.zip", "--batch", "8", "--threads", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "images.zip: 22 members of bytes, not arrays, " in out
+    assert re.search(r"^ +zipfile +fastzip +ratio$", out, re.MULTILINE)
+    assert "All 22 samples, in 3 batches, are equal bit for bit." in out
+    ((pictures, titles),) = sheets
+    assert [members.get(title) for title in titles] == [
+        data if data in members.values() else None for data in pictures
+    ]
+    drawn = sum(title in members for title in titles)
+    assert f"Contact sheet of {drawn} samples: fastzip-demo.png" in out
+
+
+def test_texts_have_no_sheet(capsys: Output) -> None:
+    with zipfile.ZipFile("texts.zip", "w") as archive:
+        archive.writestr("readme.txt", "no array")
+    assert main(["demo", "texts.zip"]) == 0
+    out = capsys.readouterr().out
+    assert "texts.zip: 1 member of bytes, not arrays, " in out
+    assert "No contact sheet: nothing to draw in 1 member of bytes, not arrays." in out
+    assert not Path("fastzip-demo.png").exists()
+
+
+def test_wrong_bytes_are_found(monkeypatch: Patch, capsys: Output) -> None:
+    with zipfile.ZipFile("texts.zip", "w") as archive:
+        for i in range(9):
+            archive.writestr(f"{i}.txt", f"{i}" * 9)
+    real = fastzip.ZipFile.read_many
+    monkeypatch.setattr(
+        fastzip.ZipFile, "read_many", lambda *args, **options: real(*args, **options)[::-1]
+    )
+    assert main(["demo", "texts.zip"]) == 1
+    assert "batch 0 differs from zipfile in 8 members, first in " in capsys.readouterr().err
+
+
+def test_without_pillow(monkeypatch: Patch, capsys: Output) -> None:
+    with zipfile.ZipFile("images.zip", "w") as archive:
+        for name, data in pictures_of(3).items():
+            archive.writestr(name, data)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert main(["demo", "images.zip"]) == 0
+    assert "No contact sheet: pictures are decoded by Pillow (pip install pillow)." in (
+        capsys.readouterr().out
+    )
+
+
 # How it fails
 
 
@@ -410,11 +590,10 @@ def test_extra_is_not_imported_before_it_is_needed() -> None:
 
 def bad_files() -> dict[str, bytes | None]:
     """Contents of files that are no archives of arrays, by what is wrong with them."""
-    one, whole, text = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    one, whole, pickles = io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.save(one, np.zeros(3))
     np.savez(whole, a=np.arange(1000))
-    with zipfile.ZipFile(text, "w") as archive:
-        archive.writestr("readme.txt", "no array")
+    np.savez(pickles, o=np.array([{}, None]))
     data = whole.getvalue()
     corrupt = data[:4000] + bytes([data[4000] ^ 1]) + data[4001:]
     return {
@@ -422,7 +601,7 @@ def bad_files() -> dict[str, bytes | None]:
         "empty": b"",
         "text": b"this is no archive\n" * 50,
         "single array": one.getvalue(),
-        "no arrays": text.getvalue(),
+        "no plain arrays": pickles.getvalue(),
         "truncated": data[:-30],
         "corrupt": corrupt,
     }

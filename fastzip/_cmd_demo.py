@@ -14,7 +14,8 @@ Make an archive of glyph bitmaps with np.savez_compressed, or take yours; read o
 of it the usual way, one key at a time, and with fastzip, in batches; check that every batch is
 equal bit for bit; print what each took and draw a contact sheet of one batch. Samples are the
 members (np.load and NpzFile.fetch), the rows of the largest of a few large arrays (np.load and
-Loader), or members of bytes, such as JPEGs (zipfile and ZipFile.read_many). Needs the extra demo."""
+Loader), or members of bytes, such as JPEGs (zipfile and ZipFile.read_many). Needs the extra
+demo."""
 EXAMPLES: Final = """\
 examples:
   fastzip demo                               make an archive, and throw it away

@@ -26,7 +26,7 @@ LAYERS = [
         *("_cmd_extract", "_cmd_info", "_cmd_ls", "_cmd_test"),
     },
     {"_demo", "_bench_plot"},
-    {"_bench_rounds"},
+    {"_demo_samples", "_bench_rounds"},
     {"_bench_readers", "_survey", "_machine"},
     {"_members", "_bench_byhand"},
     {"_console"},

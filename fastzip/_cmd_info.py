@@ -72,15 +72,16 @@ def _advice(s: Survey) -> Iterator[tuple[str, str]]:
 def _batches(s: Survey) -> Iterator[tuple[str, str]]:
     """How batches are read; `_tiny` has it for all members at once."""
     what = "all arrays" if s.sampled_all else "all arrays that were looked at"
+    but = ", where folders are no keys" if s.folders else ""
     if s.layout == "rows":
         yield "rows", _rows(s)
     if s.layout == "alike":
-        text = f"{what} are of one dtype and shape: NpzFile.fetch and Loader read batches of them"
-        yield "alike", text
+        text = f"{what} are of one dtype and shape: NpzFile.fetch reads batches of them and Loader "
+        yield "alike", text + "epochs" + but
     if s.layout == "lengths":
         text = f"{what} are of one dtype and differ in length alone: NpzFile.fetch_padded and "
-        text += "NpzFile.fetch_ragged read batches of them, Loader(Padded(npz), ...) epochs"
-        yield "lengths", text
+        text += "NpzFile.fetch_ragged read batches of them and Loader(Padded(npz), ...) epochs"
+        yield "lengths", text + but
 
 
 def _rows(s: Survey) -> str:
@@ -127,7 +128,7 @@ def _problems(s: Survey) -> Iterator[tuple[str, str]]:
 def _tiny(s: Survey) -> str:
     text = f"half of the members have {size(s.sizes[1])} or less, and a call for each takes longer "
     text += "than its data: read many at once, by "
-    if s.others or s.layout not in ("alike", "lengths"):
+    if s.others or s.folders or s.layout not in ("alike", "lengths"):
         return text + "ZipFile.read_many"
     if s.layout == "lengths":
         return text + "NpzFile.fetch_ragged"
@@ -255,7 +256,7 @@ def _array_lines(s: Survey) -> list[str]:
         f"{n:,} of {dtype} {_members.shape_text(shape)}{', Fortran order' * fortran}"
         for (dtype, shape, fortran), n in s.arrays.most_common(_SHOWN)
     ]
-    if s.layout == "rows":
+    if s.layout == "rows" and not s.objects:
         lines = [
             f"{escape(key)}: {dtype} {_members.shape_text(shape)}, {plural(shape[0], 'row')}"
             for key, ((dtype, shape), _) in s.columns.items()

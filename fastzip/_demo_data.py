@@ -189,8 +189,9 @@ class _Next:
         self._pictures, self._tick = pictures, tick
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        picture = next(self._pictures)
         self._tick()
-        return next(self._pictures).astype(dtype or np.uint8, copy=False)
+        return picture.astype(dtype or np.uint8, copy=False)
 
 
 def make(
@@ -336,8 +337,8 @@ def _decoded(data: bytes) -> NDArray[Any] | None:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
-            warnings.simplefilter("ignore")  # of large pictures, and of odd metadata
+        # It warns of large pictures, and of odd metadata.
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
             image.draft("RGB", (400, 400))  # a JPEG is decoded to about that size at once
             image.thumbnail((400, 400))
             return np.asarray(image.convert("RGB"))

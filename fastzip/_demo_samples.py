@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import fastzip
 from fastzip import _survey
-from fastzip._console import plural, size
+from fastzip._console import escape, plural, size
 from fastzip._demo_data import DemoError
 
 Order: TypeAlias = NDArray[np.int64]
@@ -102,9 +102,10 @@ def _members(ours: Any, usual: Any, group: Group) -> Samples:
 def _rows(ours: Any, usual: Any, group: Group, labels: str | None) -> Samples:
     """The rows of one array, which is read whole: a batch is what `Loader` gives."""
     key, length = group.keys[0], group.shape[0]
+    shown = escape(key)
     if group.nbytes > ROWS_BYTES:
         limit = size(ROWS_BYTES)
-        raise DemoError(f"{key} has {size(group.nbytes)}; arrays of up to {limit} are compared")
+        raise DemoError(f"{shown} has {size(group.nbytes)}; arrays of up to {limit} are compared")
     words = None if labels is None else ours[labels]
     array = cache(lambda: usual[key])  # read with the first batch, as fastzip does below
 
@@ -116,13 +117,13 @@ def _rows(ours: Any, usual: Any, group: Group, labels: str | None) -> Samples:
         return lambda samples: next(epoch)
 
     return Samples(
-        what=f"{length:,} rows of {key}, {group.dtype} {group.shape[1:]}",
+        what=f"{length:,} rows of {shown}, {group.dtype} {group.shape[1:]}",
         count=length,
         nbytes=group.nbytes // length,
         name=lambda i: f"{key}[{i}]",
         title=lambda i: f"{key}[{i}]" if words is None else str(words[i]),
         dtype=group.dtype,
-        one=f"all of {key}",
+        one=f"all of {shown}",
         member=lambda i: key,
         get_usually=usual.__getitem__,
         get=ours.__getitem__,
@@ -191,7 +192,7 @@ def choose(
     notes: list[str] = []
     arrays = sum(len(group.keys) for group in groups.values())
     best = max(groups.values(), key=lambda group: len(group.keys), default=None)
-    if best is None or len(best.keys) < len(others):
+    if best is None or arrays < len(others):
         if not others:
             raise DemoError(f"{path}: no member is a plain array, or bytes")
         left["arrays"] = arrays
@@ -204,7 +205,7 @@ def choose(
             best = max(groups.values(), key=lambda group: (bool(group.shape), group.nbytes))
             best = Group(best.dtype, best.shape, best.keys[:1])
             samples = _rows(ours, usual, best, _labels(groups.values(), best))
-            notes.append(f"The epoch includes reading {best.keys[0]}, whole.")
+            notes.append(f"The epoch includes reading {escape(best.keys[0])}, whole.")
         else:
             samples = _members(ours, usual, best)
         left["of another dtype or shape"] = arrays - len(best.keys)

@@ -134,6 +134,18 @@ def test_alike(advice: Any) -> None:
     assert [len(batch) for batch in Loader(npz, batch_size=8)] == [8, 8, 4]
 
 
+def test_folders(advice: Any) -> None:
+    make("x.zip", {"a/": b""} | {f"a/{i}.npy": npy(np.full(9, i)) for i in range(1100)})
+    said = advice("x.zip")
+    assert set(said) == {"alike", "tiny"}
+    assert said["alike"].endswith("where folders are no keys")
+    assert "fetch" not in said["tiny"]
+    npz = load("x.zip")
+    keys = [key for key in npz.files if not key.endswith("/")]
+    assert len(list(Loader((npz, keys), batch_size=100))) == 11
+    assert len(npz.fetch(keys)) == 1100
+
+
 def test_lengths(advice: Any) -> None:
     np.savez_compressed("x.npz", **LENGTHS)
     said = advice("x.npz")

@@ -232,9 +232,11 @@ def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch: Patch) -> No
 
 def test_ctrl_c_ends_the_processes(tmp_path: Path) -> None:
     code = (
-        "import sys, fastzip.cli, fastzip._demo_data\n"
-        "fastzip._demo_data.fastzip.get_num_threads = lambda: 2\n"
-        "if __name__ == '__main__': sys.exit(fastzip.cli.main(sys.argv[1:]))\n"
+        "import signal, sys, fastzip, fastzip.cli\n"
+        "fastzip.get_num_threads = lambda: 2\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # '&' may have ignored it\n"
+        "    sys.exit(fastzip.cli.main(sys.argv[1:]))\n"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
@@ -515,6 +517,20 @@ def test_encoded_images(capsys: Output, sheets: list[Any]) -> None:
     ]
     drawn = sum(title in members for title in titles)
     assert f"Contact sheet of {drawn} samples: fastzip-demo.png" in out
+
+
+def test_a_picture_that_claims_to_be_huge(monkeypatch: Patch, capsys: Output) -> None:
+    """Pillow refuses it, or warns: neither ends the demo, nor shows."""
+    image = pytest.importorskip("PIL.Image")
+    with zipfile.ZipFile("images.zip", "w") as archive:
+        for name, data in pictures_of(3).items():
+            archive.writestr(name, data)
+    for most, drawn in ((1000, "3 samples"), (500, None)):  # of 1,200 to 1,260 pixels
+        monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", most)
+        assert main(["demo", "images.zip"]) == 0
+        said = capsys.readouterr()
+        assert said.err == ""
+        assert (f"Contact sheet of {drawn}" if drawn else "No contact sheet") in said.out
 
 
 def test_texts_have_no_sheet(capsys: Output) -> None:

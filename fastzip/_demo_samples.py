@@ -41,8 +41,9 @@ class Samples:
     dtype: np.dtype[Any] | None
     """Of a batch; None: it is a list of bytes."""
     one: str
-    """What is read one at a time: the members of these names."""
+    """How the table calls what is read one at a time, …"""
     member: Callable[[int], str]
+    """… and its name in the archive, by the sample."""
     get_usually: Callable[[str], Any]
     get: Callable[[str], Any]
     read_usually: Read
@@ -202,7 +203,7 @@ def choose(
         left["not a plain array"] += len(others)
         kinds = {(str(dtype), shape) for dtype, shape in groups}
         if _survey.layout_of(kinds, arrays) == "rows":
-            best = max(groups.values(), key=lambda group: (bool(group.shape), group.nbytes))
+            best = max(groups.values(), key=lambda group: (any(group.shape[:1]), group.nbytes))
             best = Group(best.dtype, best.shape, best.keys[:1])
             samples = _rows(ours, usual, best, _labels(groups.values(), best))
             notes.append(f"The epoch includes reading {escape(best.keys[0])}, whole.")

@@ -128,11 +128,14 @@ def _problems(s: Survey) -> Iterator[tuple[str, str]]:
 def _tiny(s: Survey) -> str:
     text = f"half of the members have {size(s.sizes[1])} or less, and a call for each takes longer "
     text += "than its data: read many at once, by "
-    if s.others or s.folders or s.layout not in ("alike", "lengths"):
+    if s.others or not s.layout:
         return text + "ZipFile.read_many"
     if s.layout == "lengths":
         return text + "NpzFile.fetch_ragged"
-    return text + "NpzFile.fetch; or all, if memory holds them: Loader(npz.fetch(slice(None)), ...)"
+    text += "NpzFile.fetch"
+    if s.folders or s.layout != "alike":
+        return text
+    return text + "; or all, if memory holds them: Loader(npz.fetch(slice(None)), ...)"
 
 
 def _compression_problems(s: Survey) -> Iterator[tuple[str, str]]:
@@ -167,7 +170,10 @@ def _array_problems(s: Survey) -> Iterator[tuple[str, str]]:
         yield "others", text + ", to be decoded by Pillow, for example" * pictures
     if s.converted:
         text = f"{plural(s.converted, 'array')} in Fortran order or foreign byte "
-        yield "converted", text + "order: every batch converts them"
+        then = (
+            "batches of their rows stay so" if s.layout == "rows" else "every batch converts them"
+        )
+        yield "converted", f"{text}order: {then}"
 
 
 # ---- output ----------------------------------------------------------------------------------

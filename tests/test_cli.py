@@ -204,7 +204,6 @@ def test_notes_are_told(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
 
 
 def test_misspelt_files(files: Path, capsys: Any) -> None:
-    pytest.importorskip("fastzip._missing")
     for verb in ("ls", "info", "test", "bench", "demo"):
         for path in ("alik.npz", "alike"):
             status, out, err = run(verb, path, capsys=capsys)

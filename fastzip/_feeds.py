@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import npyio
 
-from fastzip import _fetch, _ragged, _threads, errors
+from fastzip import _fetch, _keys, _ragged, _threads, errors
 from fastzip._npy import Header
 from fastzip.npz import NpzFile
 
@@ -31,7 +31,7 @@ class _Members:
 
     def __init__(self, npz: NpzFile, keys: Any) -> None:
         self._npz = npz
-        self._positions = None if keys is None else _fetch.resolve(npz.index, keys)
+        self._positions = None if keys is None else _keys.resolve(npz.index, keys)
 
     def __len__(self) -> int:
         return len(self._npz) if self._positions is None else len(self._positions)

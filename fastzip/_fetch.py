@@ -11,79 +11,22 @@ threads that live as long as the call.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, _threads, errors
+from fastzip._buffers import check_separate, refuse_references
+from fastzip._keys import Positions, resolve
 from fastzip._member import FOREIGN, LARGE, OTHER_HEADER, Reader
 from fastzip._npy import Header, is_native, native
-from fastzip.index import Index
+from fastzip._sources import Opened
 
 _ROUNDS: Final = 8
 """After so many kinds of headers in one batch its members are read one at a time."""
 _CONVERTED: Final = 8 << 20
 """Bytes that are held twice at a time while members are converted."""
-
-Positions = npt.NDArray[np.int64]
-
-
-def resolve(index: Index, keys: Any) -> Positions:
-    """Names, positions, a slice or a boolean mask, as positions."""
-    n = len(index)
-    if isinstance(keys, (str, bytes)) or (not isinstance(keys, slice) and not _iterable(keys)):
-        raise TypeError(
-            f"fetch takes a list of keys, not {type(keys).__name__}; for one member: fetch([key])"
-        )
-    if isinstance(keys, slice):
-        return np.arange(*keys.indices(n), dtype=np.int64)
-    if not isinstance(keys, (list, tuple, range)):
-        keys = keys if hasattr(keys, "__array__") else list(keys)
-    if len(keys) == 0:
-        return np.empty(0, np.int64)
-    if isinstance(keys, (list, tuple)):
-        if isinstance(keys[0], str):
-            return _by_name(index, list(keys))
-        if any(isinstance(key, str) for key in keys):
-            return np.concatenate([resolve(index, [key]) for key in keys])
-    array = np.asarray(keys)
-    if array.ndim != 1:
-        raise TypeError(f"keys must be one-dimensional, not of shape {array.shape}")
-    if array.dtype.kind == "b":
-        if len(array) != n:
-            raise IndexError(f"the boolean mask has {len(array)} elements for {n} members")
-        return np.flatnonzero(array)
-    if array.dtype.kind in "UT" or (array.dtype == object and isinstance(array[0], str)):
-        return _by_name(index, array.tolist())
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"keys must be names, positions or a boolean mask, not {array.dtype}")
-    if array.dtype.kind == "u" and len(array) and array.max() >= 1 << 63:
-        raise _out_of_range(int(array.max()), n)
-    positions = array.astype(np.int64)  # a copy: negative ones are replaced
-    bad = _core.from_front(positions, n)
-    if bad >= 0:
-        raise _out_of_range(int(positions[bad]), n)
-    return positions
-
-
-def _iterable(keys: Any) -> bool:
-    return isinstance(keys, Iterable) and getattr(keys, "ndim", 1) != 0
-
-
-def _out_of_range(position: int, n: int) -> IndexError:
-    return IndexError(f"position {position} is out of range for an archive of {n} members")
-
-
-def _by_name(index: Index, keys: list[Any]) -> Positions:
-    if not all(isinstance(key, str) for key in keys):
-        return np.concatenate([resolve(index, [key]) for key in keys])
-    positions = np.empty(len(keys), np.int64)
-    unknown = index.directory.find_all(keys, positions, True)
-    if unknown >= 0:
-        raise KeyError(f"{keys[unknown]} is not a file in the archive")
-    return positions
 
 
 def _matches(header: Header, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
@@ -180,7 +123,7 @@ class _Batch:
             for _ in self.reader.pieces(first):
                 pass
         if out is not None and not self.failed:
-            return check_out(out, shape, dtype)
+            return check_out(out, shape, dtype, self.reader.opened)
         # Without `out`, or with a first member that is wrong: then `out` stays as it is.
         try:
             return new_batch(shape, dtype)
@@ -441,7 +384,9 @@ def trim() -> int:
     return _core.trim_arena()
 
 
-def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def check_out(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], opened: Opened
+) -> npt.NDArray[Any]:
     """The caller's memory as an array, or what is wrong with it; nothing is written before."""
     if isinstance(out, np.ndarray):
         array = out
@@ -454,6 +399,7 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDA
         copied = array.ctypes.data != again.ctypes.data if array.size else False
         if copied or (pointer is not None and array.size and pointer() != array.ctypes.data):
             raise TypeError(f"out is a {type(out).__name__}, which can't be written to as an array")
+    refuse_references(array)
     if array.dtype != dtype or array.dtype.metadata != dtype.metadata:
         raise ValueError(f"out is of dtype {array.dtype}, and the members are {dtype}")
     if array.shape != shape:
@@ -468,6 +414,7 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDA
             )
         if len(array) > 1 and abs(array.strides[0]) < row.nbytes:
             raise ValueError(f"the rows of out overlap; its strides are {array.strides}")
+        check_separate(array, opened)
     return array
 
 
@@ -540,6 +487,7 @@ def _fetch_nothing(batch: _Batch, out: Any) -> Any:
             pass  # the first member is no array: nothing is known
     if out is None:
         return np.empty((0, *shape), dtype)
+    refuse_references(out)
     if len(np.asarray(out)):
         raise ValueError(f"out has {len(np.asarray(out))} rows, and there are no keys")
     return out

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fastzip import errors
+from fastzip import _keys, errors
 from fastzip.npz import NpzFile
 
 _PLACES: Final = {"{sample}": r"(?P<sample>.*[^/])", "{field}": r"(?P<field>[^./]+)"}
@@ -150,9 +150,8 @@ class Groups:
         >>> groups.rows(["9", "7"]), groups.rows(slice(1, None))
         (array([2, 0]), array([1, 2]))
         """
-        if isinstance(samples, (str, bytes)):
-            raise TypeError(f"a list of samples is wanted; for one: [{samples!r}]")
         if not isinstance(samples, slice):
+            _keys.check_order(samples, "samples")
             samples = np.asarray(samples if hasattr(samples, "__array__") else list(samples))
             if samples.size == 0:
                 samples = slice(0)
@@ -169,7 +168,9 @@ class Groups:
         try:
             return np.array([self._rows[name] for name in names], np.int64)
         except KeyError as exc:
-            raise KeyError(f"{exc.args[0]} is not a sample of the archive") from None
+            name, where = exc.args[0], self.npz.index.where
+            text = f"{name} is not a sample of the archive"
+            raise _keys.no_name(text, name, self._rows, where) from None
 
     def keys(self, samples: Any, field: str) -> npt.NDArray[np.int64]:
         """The positions of one field's members, as keys for the archive's own methods.
@@ -243,8 +244,8 @@ class Groups:
         >>> groups.fetch(["8", "7"], ["label"])
         {'label': array([0, 1])}
         """
-        if isinstance(fields, str):
-            raise TypeError(f"a list of fields is wanted; for one: [{fields!r}]")
+        if fields is not None:
+            _keys.check_order(fields, "fields")
         rows = self.rows(samples)
         keys = {f: self.keys(rows, f) for f in (self.fields if fields is None else fields)}
         return {field: self.npz.fetch(key, threads=threads) for field, key in keys.items()}
@@ -345,6 +346,6 @@ def group(
     """
     if missing not in ("error", "skip"):
         raise ValueError(f"missing must be 'error' or 'skip', not {missing!r}")
-    if isinstance(fields, str):
-        raise TypeError(f"a list of fields is wanted; for one: [{fields!r}]")
+    if fields is not None:
+        _keys.check_order(fields, "fields")
     return Groups(npz, pattern, None if fields is None else tuple(fields), missing)

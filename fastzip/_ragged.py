@@ -34,7 +34,7 @@ class RaggedBatch(Parts):
         shape = total, *self.trail
         if out is not None and not self.failed:
             out = _beginning(out, total)
-            self.out = check_out(out, shape, self.dtype)
+            self.out = check_out(out, shape, self.dtype, self.reader.opened)
         else:
             self.out = self.allocate(shape)
         self.offsets = np.zeros(n + 1, np.int64)
@@ -79,7 +79,7 @@ class PaddedBatch(Parts):
         extent = self.cut(self.length, self.truncate)
         shape = n, extent, *self.trail
         if out is not None and not self.failed:
-            self.out = check_out(out, shape, self.dtype)
+            self.out = check_out(out, shape, self.dtype, self.reader.opened)
         else:
             self.out = self.allocate(shape)
         self.starts = np.arange(n, dtype=np.int64) * (extent if self.out.size else 0)

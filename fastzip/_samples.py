@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import npyio
 
-from fastzip import _fetch, errors
+from fastzip import _fetch, _keys, errors
 from fastzip._npy import native
 from fastzip.npz import NpzFile
 
@@ -34,7 +34,7 @@ class _Archives:
         self._pickled: list[bytes] = []
         self.threads = threads
         self.positions = [
-            None if keys is None else _fetch.resolve(npz.index, keys)
+            None if keys is None else _keys.resolve(npz.index, keys)
             for npz, (_, keys) in zip(self._archives, pairs, strict=True)
         ]
         counts = [

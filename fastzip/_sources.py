@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib import npyio
 
 from fastzip import _core, errors
+from fastzip._buffers import check_separate, writable
 from fastzip._formats import FRONT, ZIP_MAGIC, describe, is_document, is_pickle
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Opened(NamedTuple):
     """The bytes-like object, for a source in memory."""
     by_path: bool = False
     """Was it opened here, and not by the caller?"""
+    around: Any = None
+    """Of an archive inside one in memory, the memory of the outermost one."""
 
     def part(self, offset: int, size: int, what: str) -> Opened:
         """A range of it, as an archive of its own; no copy is made."""
@@ -66,10 +69,10 @@ class Opened(NamedTuple):
         source = self.source.part(offset, size)
         if isinstance(source, int):
             raise errors.error(source, where)
-        memory = None
+        memory, around = None, self.memory if self.around is None else self.around
         if self.memory is not None:
             memory = memoryview(self.memory).cast("B")[offset : offset + size]
-        return Opened(source, where, None, self.identity, memory)
+        return Opened(source, where, None, self.identity, memory, around=around)
 
     def changed(self) -> bool:
         """Is the file no longer what it was when it was opened?"""
@@ -380,10 +383,11 @@ class SourceFile(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any, /) -> int:
-        view = memoryview(buffer).cast("B")
+        view = writable(buffer)
         n = max(0, min(len(view), self._opened.source.size - self._at))
         if n == 0:
             return 0
+        check_separate(np.frombuffer(view, np.uint8), self._opened)
         data = self._opened.source.read(self._at, n)
         if isinstance(data, int):
             raise errors.error(data, self._opened.where)

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from fastzip._buffers import BufferedFile, writable
 from fastzip._member import Reader
 
 WHOLE: Final = 64 << 20
@@ -78,7 +79,7 @@ class _Whole(_Raw):
 
     def readinto(self, buffer: Any, /) -> int:
         self._check()
-        view = memoryview(buffer).cast("B")
+        view = writable(buffer)
         data = memoryview(self._content())[self._at : self._at + len(view)]
         view[: len(data)] = data
         self._at += len(data)
@@ -101,7 +102,7 @@ class _Pieces(_Raw):
 
     def readinto(self, buffer: Any, /) -> int:
         self._check()
-        view = memoryview(buffer).cast("B")
+        view = writable(buffer)
         if self._at < self._decoded - len(self._piece):
             self._restart()
         try:
@@ -159,7 +160,7 @@ class Leases:
             close()
 
 
-class MemberFile(io.BufferedReader):
+class MemberFile(BufferedFile):
     """A member as a file object: what `ZipFile.open` returns.
 
     What the member's headers say is checked at once, its data when they are read."""

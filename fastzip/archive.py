@@ -11,13 +11,14 @@ import io
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
-from typing import IO, Any, Final, Literal, TypeAlias
+from typing import IO, Any, Final, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from fastzip import _progress, _stream, _threads, errors
+from fastzip import _keys, _progress, _stream, _threads, errors
+from fastzip._buffers import check_separate, writable
 from fastzip._extract import Extraction
+from fastzip._keys import Positions
 from fastzip._many import Many, aligned, pieces
 from fastzip._member import Reader
 from fastzip._sources import (
@@ -37,6 +38,7 @@ from fastzip.index import NO_LIMITS, Index, Limits
 __all__ = ["Path", "ZipFile"]
 
 Member: TypeAlias = str | zipfile.ZipInfo
+Names: TypeAlias = Iterable[Member | SupportsIndex] | slice
 _CLOSED: Final = "Attempt to use ZIP archive that was already closed"
 _LISTS: Final = ("filelist", "NameToInfo")
 
@@ -287,7 +289,13 @@ class ZipFile(zipfile.ZipFile):
         3
         """
         position = self._find(name)
-        return super().getinfo(name) if position is None else self._info(position)
+        if position is not None:
+            return self._info(position)
+        try:
+            return super().getinfo(name)
+        except KeyError as exc:
+            where = self._reader.index.where if self._reader else self.filename or "archive"
+            raise _keys.no_name(exc.args[0], name, self.NameToInfo, where) from None
 
     def _find(self, name: Any) -> int | None:
         """Where the index has this name; None where the lists are to be asked."""
@@ -299,32 +307,54 @@ class ZipFile(zipfile.ZipFile):
         position = reader.directory.find(str.__str__(name))  # NumPy's strings are others
         if position >= 0:
             return position
-        raise KeyError(f"There is no item named {name!r} in the archive")
+        raise _keys.no_member(reader.index, name)
 
     def _locate(self, member: Any) -> int | None:
         """The position of a name or a ZipInfo; None where the standard library is to read it, by
         what a subclass has made of `open`, perhaps."""
         return self._position(member) if type(self).open is ZipFile.open else None
 
-    def _locate_all(self, members: list[Any]) -> npt.NDArray[np.int64] | None:
-        """The positions of many; None where the standard library is to read one of them."""
-        reader = self._reader
-        own = type(self).open, type(self).getinfo
-        if (
-            reader is not None
-            and self.fp is not None
-            and own == (ZipFile.open, ZipFile.getinfo)
-            and "NameToInfo" not in self.__dict__
-            and not self._cut_names
-        ):
-            positions = np.empty(len(members), np.int64)
+    def _locate_all(self, names: Any) -> Positions | list[Any]:
+        """The positions of many; where the standard library is to read one of them, names and
+        ZipInfos of all of them."""
+        reader, own = self._reader, self.__dict__
+        if reader is not None and self.fp is None:
+            raise ValueError(_CLOSED)
+        listed: list[zipfile.ZipInfo] | None = own.get("filelist")
+        n = self._count()
+        chosen = _keys.choose(names, n, "names")
+        plain = reader is not None and (type(self).open, type(self).getinfo) == (
+            ZipFile.open,
+            ZipFile.getinfo,
+        )
+        if not isinstance(chosen, list):
+            if plain and listed is None:
+                return chosen
+            chosen = chosen.tolist()
+        elif reader is not None and plain and "NameToInfo" not in own and not self._cut_names:
+            positions = np.empty(len(chosen), np.int64)
             with contextlib.suppress(TypeError):  # some aren't names
-                unknown = reader.directory.find_all(members, positions, False)
+                unknown = reader.directory.find_all(chosen, positions, False)
                 if unknown >= 0:
-                    raise KeyError(f"There is no item named {members[unknown]!r} in the archive")
+                    raise _keys.no_member(reader.index, chosen[unknown])
                 return positions
+        members = [
+            member
+            if isinstance(member, (str, zipfile.ZipInfo))
+            else self._at(_keys.number(member, n))
+            for member in chosen
+        ]
         located = [self._locate(member) for member in members]
-        return None if None in located else np.array(located, np.int64)
+        return members if None in located else np.array(located, np.int64)
+
+    def _count(self) -> int:
+        """How many members there are, whoever reads; none is made a ZipInfo for that."""
+        listed = self.__dict__.get("filelist")
+        return len(self.index) if listed is None else len(listed)
+
+    def _at(self, position: int) -> zipfile.ZipInfo:
+        listed: list[zipfile.ZipInfo] | None = self.__dict__.get("filelist")
+        return self._info(position) if listed is None else listed[position]
 
     def _position(self, member: Any) -> int | None:
         if self._reader is None:
@@ -477,8 +507,9 @@ class ZipFile(zipfile.ZipFile):
 
         Raises
         ------
-        ValueError
-            If `out` is too short; nothing is written then.
+        TypeError, ValueError
+            If `out` is too short, read-only, not contiguous, holds Python objects or pointers, or
+            shares memory with the archive; nothing is written then.
         BadZipFile
             If the member is damaged; what `out` holds is undefined then.
 
@@ -492,9 +523,7 @@ class ZipFile(zipfile.ZipFile):
         >>> fastzip.ZipFile(file).read_into("a.txt", out), out
         (3, bytearray(b'one\\x00\\x00'))
         """
-        view = memoryview(out).cast("B")
-        if view.readonly:
-            raise TypeError("out is read-only")
+        view = writable(out)
         position = self._locate(name)
         size = self._size(position) if position is not None else self._standard(name).file_size
         if len(view) < size:
@@ -504,6 +533,8 @@ class ZipFile(zipfile.ZipFile):
             view[: len(data)] = data
             return len(data)
         reader: Any = self._reader
+        if size:
+            check_separate(np.frombuffer(view[:size], np.uint8), reader.opened)
         reader.data_into(position, view[:size], self._password(pwd))
         return size
 
@@ -516,7 +547,7 @@ class ZipFile(zipfile.ZipFile):
         return size
 
     def read_many(
-        self, names: Iterable[Member], *, threads: int | None = None, pwd: bytes | None = None
+        self, names: Names, *, threads: int | None = None, pwd: bytes | None = None
     ) -> list[memoryview]:
         """Read many members at once.
 
@@ -525,8 +556,10 @@ class ZipFile(zipfile.ZipFile):
 
         Parameters
         ----------
-        names : iterable of str or ZipInfo
-            A member may be named several times.
+        names : sequence
+            Names, `ZipInfo` objects or positions in `namelist` (negative ones count from the end);
+            an integer array; a slice; or a boolean mask with an element for each member. A member
+            may be named several times. Other iterables are taken in their order; a set has none.
         threads : int, optional
             How many threads; None for the archive's ``threads``, or else `get_num_threads`.
         pwd : bytes, optional
@@ -539,8 +572,10 @@ class ZipFile(zipfile.ZipFile):
 
         Raises
         ------
-        KeyError
+        KeyError, IndexError
             If there is no such member.
+        TypeError
+            If `names` is one name or a set.
         BadZipFile
             If a member is damaged. The first one in the order of `names` is named; ``.failed``
             lists ``(name, code)`` of all that failed.
@@ -556,11 +591,10 @@ class ZipFile(zipfile.ZipFile):
         >>> [bytes(data) for data in archive.read_many(["b.txt", "a.txt"])]
         [b'two', b'one']
         """
-        members = list(names)
-        positions = self._locate_all(members)
-        if positions is None:
+        members = self._locate_all(names)
+        if isinstance(members, list):
             return [aligned(self.read(member, pwd)) for member in members]
-        many = self._many(positions, threads, pwd)
+        many = self._many(members, threads, pwd)
         many.raise_failure()
         return many.views
 
@@ -780,6 +814,10 @@ class ZipFile(zipfile.ZipFile):
         return Extraction(reader, folder, self._resolve(threads), self._password(pwd), advance)
 
     # -------------------------------------------------------------------------- the object itself
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return text if self.fp is None else f"{text[:-1]} members={self._count()}>"
 
     def close(self) -> None:
         """Close the archive.

@@ -34,6 +34,7 @@ __all__ = [
     "BadZipFile",
     "CRCError",
     "LimitError",
+    "MissingKeyError",
     "PasswordError",
     "TruncatedError",
     "UnsupportedError",
@@ -136,6 +137,63 @@ class LimitError(Located, ValueError):
     ...     print(exc.code, exc.member)
     max_member_size x.npy
     """
+
+
+class _Noted:
+    """An exception with a note that is made when somebody looks at it, since most are caught."""
+
+    _hint: Callable[[], str] | None = None
+    __dict__: dict[str, Any]
+
+    @property
+    def __notes__(self) -> list[str]:
+        notes: list[str] | None = self.__dict__.get("_notes")
+        if notes is None:
+            hint = self._hint
+            notes = self.__dict__.setdefault("_notes", [] if hint is None else [hint()])
+            self._hint = None
+        return notes
+
+    @__notes__.setter
+    def __notes__(self, notes: list[str]) -> None:
+        self._notes = notes
+        self._hint = None
+
+    def __reduce__(self) -> Any:
+        reduced: Any = super().__reduce__()
+        state = dict(reduced[2]) if len(reduced) > 2 else {}
+        state = {name: value for name, value in state.items() if name not in ("_hint", "_notes")}
+        return reduced[0], reduced[1], state | {"__notes__": self.__notes__}
+
+
+class MissingKeyError(_Noted, KeyError):
+    """There is no such name in the archive.
+
+    A KeyError, and its text is NumPy's or `zipfile`'s. A note that is shown with it names the
+    archive and says which name may have been meant, or which names there are.
+
+    Notes
+    -----
+    The note is made when the exception is shown, pickled or asked for its ``__notes__``; a program
+    that catches it doesn't wait for that.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez(file, x_train=np.arange(3), y_train=np.arange(3))
+    >>> npz = fastzip.load(file.getvalue())
+    >>> try:
+    ...     npz["x_trian"]
+    ... except KeyError as exc:
+    ...     print(exc.args[0], exc.__notes__, sep="\\n")
+    x_trian is not a file in the archive
+    ["<memory, 756 bytes>: did you mean 'x_train'?"]
+    """
+
+
+class _MissingFieldError(_Noted, AttributeError):
+    """The same for an attribute of ``npz.f``."""
 
 
 class _ArrayError(Located, ValueError):

@@ -191,6 +191,10 @@ class Index:
     def __len__(self) -> int:
         return len(self.directory)
 
+    def __repr__(self) -> str:
+        n = len(self)
+        return f"<Index of {self.where!r}: {n:,} member{'s' * (n != 1)}>"
+
     @property
     def rows(self) -> npt.NDArray[np.void]:
         """A row of type `ROW` for each member; read-only, not a copy."""

@@ -7,13 +7,14 @@ import io
 import weakref
 import zipfile
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, Final, SupportsIndex, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import npyio
 
-from fastzip import _fetch, _ragged, _threads, errors
+from fastzip import _fetch, _keys, _ragged, _threads, errors
+from fastzip._buffers import BufferedFile
 from fastzip._member import Reader
 from fastzip._npy import (
     ArraySpec,
@@ -52,7 +53,11 @@ class _Fields:
     def __getattribute__(self, name: str) -> Any:
         try:
             return object.__getattribute__(self, "_npz")[name]
-        except KeyError:
+        except errors.MissingKeyError as exc:
+            missing = errors._MissingFieldError(name)
+            missing._hint = exc._hint
+            raise missing from None
+        except KeyError:  # a subclass's own
             raise AttributeError(name) from None
 
     def __dir__(self) -> list[str]:
@@ -167,7 +172,7 @@ class NpzFile(npyio.NpzFile):
         self.max_header_size = max_header_size
         self.threads = threads
         self.mmap_mode = mmap_mode
-        self._outer: tuple[NpzFile, str] | None = None
+        self._outer: tuple[NpzFile, str | SupportsIndex] | None = None
         self.f = _Fields(self)
 
     # No functools.cached_property: in Python 3.11 it holds a lock of the whole class, and a child
@@ -187,7 +192,7 @@ class NpzFile(npyio.NpzFile):
         if self._closed:
             return None
         if self._zip is None:
-            self._zip = zipfile.ZipFile(io.BufferedReader(SourceFile(self._live())))
+            self._zip = zipfile.ZipFile(BufferedFile(SourceFile(self._live())))
             if self._reader.pwd is not None:
                 self._zip.setpassword(self._reader.pwd)
         return self._zip
@@ -202,7 +207,7 @@ class NpzFile(npyio.NpzFile):
         """The archive's file, with a position of its own; None if it was opened from memory."""
         if self._own is None and self._opened is not None and self._opened.by_path:
             if self._fid is None and not self._closed:
-                self._fid = io.BufferedReader(SourceFile(self._opened))
+                self._fid = BufferedFile(SourceFile(self._opened))
             return self._fid
         return self._own
 
@@ -259,10 +264,9 @@ class NpzFile(npyio.NpzFile):
 
     def _position(self, key: object) -> int:
         self._live()
-        position = self._reader.directory.find_key(str(key)) if isinstance(key, str) else -1
-        if position < 0:
-            raise KeyError(f"{key} is not a file in the archive")
-        return position
+        if not isinstance(key, str):  # not even a position, as in NumPy's
+            raise _keys.no_key(self._reader.index, key)
+        return _keys.find(self._reader.index, key)
 
     def __getitem__(self, key: str) -> npt.NDArray[Any]:
         position = self._reader.directory.find_key(key) if type(key) is str else -1
@@ -300,6 +304,18 @@ class NpzFile(npyio.NpzFile):
         more = "..." if len(self) > shown else ""
         return f"NpzFile {where!r} with keys: {', '.join(names)}{more}"
 
+    def __str__(self) -> str:
+        """What `repr` says, which is NumPy's text, and how large the archive is."""
+        if self._opened is None:
+            return repr(self)
+        n = len(self)
+        size = self._opened.source.size
+        closed = ", closed" if self._closed else ""
+        return f"{self!r} ({n:,} member{'s' * (n != 1)}, {size:,} bytes{closed})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
     def _ipython_key_completions_(self) -> list[str]:
         return self._reader.directory.names(0, min(len(self), _COMPLETED), True)
 
@@ -325,13 +341,14 @@ class NpzFile(npyio.NpzFile):
             f"{''.join(rows)}</table>{more}"
         )
 
-    def spec(self, key: str) -> ArraySpec:
+    def spec(self, key: str | SupportsIndex) -> ArraySpec:
         """What a member's .npy header says, without reading its data.
 
         Parameters
         ----------
-        key : str
-            The member's name, with or without ``.npy``.
+        key : str or int
+            The member's name, with or without ``.npy``, or its position in `files`; a negative one
+            counts from the end.
 
         Returns
         -------
@@ -340,7 +357,7 @@ class NpzFile(npyio.NpzFile):
 
         Raises
         ------
-        KeyError
+        KeyError, IndexError
             If there is no such member.
         ValueError
             If it is not an array, or its header is malformed.
@@ -356,7 +373,8 @@ class NpzFile(npyio.NpzFile):
         >>> fastzip.load(file.getvalue()).spec("x")
         ArraySpec(dtype=dtype('float32'), shape=(2, 3), fortran_order=False)
         """
-        position = self._position(key)
+        self._live()
+        position = _keys.find(self._reader.index, key)
         header = self._reader.header(position, self._header_limit())
         if header is None:
             index = self._reader.index
@@ -383,7 +401,7 @@ class NpzFile(npyio.NpzFile):
         keys : sequence
             Names; positions in `files` (negative ones count from the end); an integer array; a
             slice; or a boolean mask with an element for each member. A key may stand there several
-            times.
+            times. Other iterables, such as generators, are taken in their order; a set has none.
         out : array, optional
             Where to: an array of the batch's shape and (native) dtype with C-contiguous rows that
             don't overlap, or something that `numpy.asarray` turns into one without a copy, such as
@@ -401,6 +419,8 @@ class NpzFile(npyio.NpzFile):
         ------
         KeyError, IndexError
             If there is no such name or position.
+        TypeError
+            If `keys` is one name or a set.
         ValueError
             If a member isn't an array, is one of Python objects, or differs from the first one in
             dtype or shape; or if `out` doesn't fit, which is found before a byte is written.
@@ -452,6 +472,8 @@ class NpzFile(npyio.NpzFile):
         ------
         KeyError, IndexError
             If there is no such name or position.
+        TypeError
+            If `keys` is one name or a set.
         ValueError
             If a member isn't an array, is one of Python objects, or has no dimensions.
         BadZipFile
@@ -507,6 +529,8 @@ class NpzFile(npyio.NpzFile):
         ------
         KeyError, IndexError
             If there is no such name or position.
+        TypeError
+            If `keys` is one name or a set.
         ValueError
             If a member isn't an array, is one of Python objects, has no dimensions, or differs from
             the first one in dtype or in another axis than the first; or if `out` doesn't fit, which
@@ -600,6 +624,8 @@ class NpzFile(npyio.NpzFile):
         ------
         KeyError, IndexError
             If there is no such name or position.
+        TypeError
+            If `keys` is one name or a set.
         ValueError
             If a member isn't an array, is one of Python objects, has no dimensions, differs from
             the first one in dtype or in another axis than the first, or is longer than `length`; or
@@ -636,7 +662,7 @@ class NpzFile(npyio.NpzFile):
             self._header_limit(),
         )
 
-    def nested(self, key: str, *, max_size: int = 1 << 30) -> NpzFile:
+    def nested(self, key: str | SupportsIndex, *, max_size: int = 1 << 30) -> NpzFile:
         """Open an archive that is a member of this one.
 
         A stored one is read where it lies, through this archive's file and without a copy; a
@@ -644,8 +670,8 @@ class NpzFile(npyio.NpzFile):
 
         Parameters
         ----------
-        key : str
-            The name of an .npz or .zip inside this archive. ``npz[key]`` gives its bytes.
+        key : str or int
+            The name of an .npz or .zip inside this archive, or its position in `files`.
         max_size : int, optional
             Refuse to decode one of more bytes.
 
@@ -657,7 +683,7 @@ class NpzFile(npyio.NpzFile):
 
         Raises
         ------
-        KeyError
+        KeyError, IndexError
             If there is no such member.
         LimitError
             If it is compressed, and larger than `max_size` or ``max_member_size``.
@@ -675,8 +701,8 @@ class NpzFile(npyio.NpzFile):
         >>> fastzip.load(outer.getvalue()).nested("first.npz")["x"]
         array([0, 1, 2])
         """
-        opened, position = self._live(), self._position(key)
-        index = self._reader.index
+        opened, index = self._live(), self._reader.index
+        position = _keys.find(index, key)
         name = index.name(position)
         size = self._reader.directory.row(position)[1]
         if self._reader.is_plain(position):
@@ -729,7 +755,7 @@ def _open_again(
     return cls(open_same(path, identity), **options)
 
 
-def _open_nested(outer: NpzFile, key: str, options: dict[str, Any]) -> NpzFile:
+def _open_nested(outer: NpzFile, key: str | SupportsIndex, options: dict[str, Any]) -> NpzFile:
     """Unpickle an archive inside another one."""
     npz = outer.nested(key, max_size=NO_LIMIT)
     for name in ("allow_pickle", "pickle_kwargs", "max_header_size", "threads", "mmap_mode"):

@@ -91,10 +91,10 @@ def check_separate(out: npt.NDArray[Any], opened: Any) -> None:
             raise ValueError(f"out shares memory with the archive {opened.where}")
         return
     base: Any = out
-    while isinstance(base, np.ndarray):
+    while isinstance(base, (np.ndarray, memoryview)):
         if isinstance(base, np.memmap) and base.mode in ("r+", "w+") and _is_file(base, opened):
             raise ValueError(f"out is mapped from the archive's own file, {opened.where}")
-        base = base.base
+        base = base.obj if isinstance(base, memoryview) else base.base
 
 
 def _is_file(mapped: np.memmap[Any, Any], opened: Any) -> bool:

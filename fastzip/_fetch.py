@@ -388,6 +388,7 @@ def check_out(
     out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], opened: Opened
 ) -> npt.NDArray[Any]:
     """The caller's memory as an array, or what is wrong with it; nothing is written before."""
+    refuse_references(out)
     if isinstance(out, np.ndarray):
         array = out
     else:
@@ -399,7 +400,7 @@ def check_out(
         copied = array.ctypes.data != again.ctypes.data if array.size else False
         if copied or (pointer is not None and array.size and pointer() != array.ctypes.data):
             raise TypeError(f"out is a {type(out).__name__}, which can't be written to as an array")
-    refuse_references(array)
+        refuse_references(array)
     if array.dtype != dtype or array.dtype.metadata != dtype.metadata:
         raise ValueError(f"out is of dtype {array.dtype}, and the members are {dtype}")
     if array.shape != shape:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -114,7 +114,7 @@ def check_order(keys: Any, what: str) -> None:
         raise TypeError(
             f"a list of {what} is wanted, not {type(keys).__name__}; for one: [{_short(keys)}]"
         )
-    if isinstance(keys, Set) and not isinstance(keys, (KeysView, Sequence)):
+    if isinstance(keys, Set) and not isinstance(keys, (MappingView, Sequence)):
         raise TypeError(
             f"a list of {what} is wanted, not {type(keys).__name__}, whose order differs from one "
             f"process to the next; sorted({what}) has an order"

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, _threads, errors
+from fastzip._buffers import refuse_references
 from fastzip._fetch import check_out
 from fastzip._member import Reader
 from fastzip._parts import Jobs, Parts
@@ -33,6 +34,7 @@ class RaggedBatch(Parts):
             raise self.refusal(int(self.positions[self.first]), what, "shape")
         shape = total, *self.trail
         if out is not None and not self.failed:
+            refuse_references(out)  # a part of it may be a copy
             out = _beginning(out, total)
             self.out = check_out(out, shape, self.dtype, self.reader.opened)
         else:

@@ -186,9 +186,8 @@ class MissingKeyError(_Noted, KeyError):
     >>> try:
     ...     npz["x_trian"]
     ... except KeyError as exc:
-    ...     print(exc.args[0], exc.__notes__, sep="\\n")
-    x_trian is not a file in the archive
-    ["<memory, 756 bytes>: did you mean 'x_train'?"]
+    ...     print(exc.args[0], exc.__notes__, sep="; ")
+    x_trian is not a file in the archive; ["<memory, 562 bytes>: did you mean 'x_train'?"]
     """
 
 

@@ -306,10 +306,7 @@ class NpzFile(npyio.NpzFile):
 
     def __str__(self) -> str:
         """What `repr` says, which is NumPy's text, and how large the archive is."""
-        if self._opened is None:
-            return repr(self)
-        n = len(self)
-        size = self._opened.source.size
+        n, size = len(self), self._reader.source.size
         closed = ", closed" if self._closed else ""
         return f"{self!r} ({n:,} member{'s' * (n != 1)}, {size:,} bytes{closed})"
 

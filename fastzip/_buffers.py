@@ -26,12 +26,17 @@ _CTYPES: Final = (ctypes.Structure, ctypes.Union, ctypes.Array, _SIMPLE)
 
 def writable(out: Any) -> memoryview:
     """The bytes of a caller's buffer, if they may be overwritten."""
-    refuse_references(out)
+    check_buffer(out)
     view = memoryview(out)
-    refuse_references(view)
     if view.readonly:
         raise TypeError("out is read-only")
     return view.cast("B") if view.nbytes else memoryview(bytearray())  # some can't be cast then
+
+
+def check_buffer(out: Any) -> None:
+    """What `refuse_references` does, for anything that has a buffer."""
+    if type(out) is not bytearray:
+        refuse_references(out if isinstance(out, np.ndarray) else memoryview(out))
 
 
 def refuse_references(out: Any) -> None:
@@ -39,7 +44,7 @@ def refuse_references(out: Any) -> None:
     or of what it shows as if these were numbers."""
     while isinstance(out, (np.ndarray, memoryview)):
         if isinstance(out, memoryview):
-            if _REFERENCES.search(_FIELD_NAMES.sub(" ", out.format)):
+            if out.format != "B" and _REFERENCES.search(_FIELD_NAMES.sub(" ", out.format)):
                 raise _refusal(f"a buffer of format {out.format!r}")
             out = out.obj
             continue
@@ -47,7 +52,7 @@ def refuse_references(out: Any) -> None:
             raise _refusal(f"an array of {out.dtype}")
         while isinstance(out, np.ndarray):  # a field of numbers beside one of objects is harmless
             out = out.base
-    if isinstance(out, _CTYPES) and _has_addresses(type(out)):
+    if out is not None and isinstance(out, _CTYPES) and _has_addresses(type(out)):
         raise _refusal(f"a {type(out).__name__}")
 
 
@@ -71,24 +76,25 @@ class BufferedFile(io.BufferedReader):
     """A buffered reader that looks at what it reads into, as the interpreter's own doesn't."""
 
     def readinto(self, buffer: Any, /) -> int:
-        refuse_references(buffer)
-        refuse_references(memoryview(buffer))
+        check_buffer(buffer)
         return super().readinto(buffer)
 
     def readinto1(self, buffer: Any, /) -> int:
-        refuse_references(buffer)
-        refuse_references(memoryview(buffer))
+        check_buffer(buffer)
         return super().readinto1(buffer)
 
 
-def check_separate(out: npt.NDArray[Any], opened: Any) -> None:
-    """ValueError if this memory is the archive's, which would change while it is read.
+def check_separate(out: npt.NDArray[Any] | memoryview, opened: Any) -> None:
+    """ValueError if this array or view of bytes is in the archive's memory, which would change
+    while it is read.
 
     Of memory that is mapped from the archive's own file only a `numpy.memmap` says so."""
     memory = opened.memory if opened.around is None else opened.around
     if memory is not None:
-        if type(memory) is not bytes and np.may_share_memory(out, np.frombuffer(memory, np.uint8)):
-            raise ValueError(f"out shares memory with the archive {opened.where}")
+        if type(memory) is not bytes:
+            array = out if isinstance(out, np.ndarray) else np.frombuffer(out, np.uint8)
+            if np.may_share_memory(array, np.frombuffer(memory, np.uint8)):
+                raise ValueError(f"out shares memory with the archive {opened.where}")
         return
     base: Any = out
     while isinstance(base, (np.ndarray, memoryview)):

@@ -204,7 +204,8 @@ class Groups:
                [0, 1, 2]])
         """
         if field not in self.fields:
-            raise KeyError(f"{field} is not a field; there are {', '.join(self.fields)}")
+            text = f"{field} is not a field; there are {', '.join(self.fields)}"
+            raise _keys.no_name(text, field, self.fields, self.npz.index.where)
         column: npt.NDArray[np.int64] = self.positions[:, self.fields.index(field)]
         return column[self.rows(samples)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, MappingView, Sequence, Set
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -134,24 +134,22 @@ def _out_of_range(position: int, n: int) -> IndexError:
 
 def no_key(index: Index, key: Any) -> errors.MissingKeyError:
     """What `npz[key]` raises: NumPy's text."""
-    text = f"{key} is not a file in the archive"
-    return _noted(text, partial(_in_directory, index.directory, index.where, key, True))
+    missing = errors.MissingKeyError(f"{key} is not a file in the archive")
+    missing._hint = partial(_in_directory, index.directory, index.where, key, True)
+    return missing
 
 
 def no_member(index: Index, name: Any) -> errors.MissingKeyError:
     """What `ZipFile.getinfo` raises: `zipfile`'s text."""
-    text = f"There is no item named {name!r} in the archive"
-    return _noted(text, partial(_in_directory, index.directory, index.where, name, False))
+    missing = errors.MissingKeyError(f"There is no item named {name!r} in the archive")
+    missing._hint = partial(_in_directory, index.directory, index.where, name, False)
+    return missing
 
 
-def no_name(text: str, name: Any, names: Mapping[str, Any], where: str) -> errors.MissingKeyError:
-    """The same for names that are kept in a dictionary."""
-    return _noted(text, partial(_in_mapping, names, where, name))
-
-
-def _noted(text: str, hint: Any) -> errors.MissingKeyError:
+def no_name(text: str, name: Any, names: Collection[str], where: str) -> errors.MissingKeyError:
+    """The same for names that are kept beside an archive."""
     missing = errors.MissingKeyError(text)
-    missing._hint = hint
+    missing._hint = partial(_in_names, names, where, name)
     return missing
 
 
@@ -170,7 +168,7 @@ def _in_directory(directory: _core.Directory, where: str, key: Any, npy: bool) -
     return _note(meant or nearest(key, names()), where, n, names(), "key" if npy else "member")
 
 
-def _in_mapping(names: Mapping[str, Any], where: str, key: Any) -> str:
+def _in_names(names: Collection[str], where: str, key: Any) -> str:
     if not isinstance(key, str):
         return _no_name_at_all(key, False)
     meant = next((name for name in _variants(key) if name in names), None)

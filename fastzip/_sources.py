@@ -387,7 +387,7 @@ class SourceFile(io.RawIOBase):
         n = max(0, min(len(view), self._opened.source.size - self._at))
         if n == 0:
             return 0
-        check_separate(np.frombuffer(view, np.uint8), self._opened)
+        check_separate(view, self._opened)
         data = self._opened.source.read(self._at, n)
         if isinstance(data, int):
             raise errors.error(data, self._opened.where)

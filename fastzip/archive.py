@@ -534,7 +534,7 @@ class ZipFile(zipfile.ZipFile):
             return len(data)
         reader: Any = self._reader
         if size:
-            check_separate(np.frombuffer(view[:size], np.uint8), reader.opened)
+            check_separate(view[:size], reader.opened)
         reader.data_into(position, view[:size], self._password(pwd))
         return size
 

@@ -6,7 +6,7 @@ import html
 import io
 import weakref
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, SupportsIndex, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -34,7 +34,7 @@ from fastzip.index import NO_LIMITS, Index, Limits
 __all__ = ["NpzFile"]
 
 Out = TypeVar("Out")
-Keys: TypeAlias = Any
+Keys: TypeAlias = Iterable[str | SupportsIndex] | slice
 """For `NpzFile.fetch`: a list of names or positions, an integer or boolean array, a slice."""
 
 MAX_HEADER_SIZE: Final = 10000
@@ -263,10 +263,11 @@ class NpzFile(npyio.NpzFile):
             self.close()
 
     def _position(self, key: object) -> int:
+        """Of a key that isn't a plain string of a member's name."""
         self._live()
-        if not isinstance(key, str):  # not even a position, as in NumPy's
-            raise _keys.no_key(self._reader.index, key)
-        return _keys.find(self._reader.index, key)
+        if isinstance(key, str) and type(key) is not str:
+            return _keys.find(self._reader.index, key)
+        raise _keys.no_key(self._reader.index, key)  # positions are none, as in NumPy's
 
     def __getitem__(self, key: str) -> npt.NDArray[Any]:
         position = self._reader.directory.find_key(key) if type(key) is str else -1

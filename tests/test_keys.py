@@ -318,6 +318,7 @@ def test_texts_stay_zipfiles(archive):
 def test_notes_of_groups(lab):
     arrays = {f"{i}.{field}": np.zeros(1) for i in ("one", "two") for field in ("a", "b")}
     groups = fastzip.group(fastzip.load(lab.npz(**arrays)), "{sample}.{field}")
+    assert note(groups.keys, ["one"], "A") == f"{groups.npz.index.where}: did you mean 'a'?"
     assert note(groups.rows, ["tow"]) == f"{groups.npz.index.where}: did you mean 'two'?"
     for call in (
         lambda: groups.rows({"one"}),

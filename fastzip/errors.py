@@ -34,6 +34,7 @@ __all__ = [
     "BadZipFile",
     "CRCError",
     "LimitError",
+    "MissingAttributeError",
     "MissingKeyError",
     "PasswordError",
     "TruncatedError",
@@ -191,8 +192,25 @@ class MissingKeyError(_Noted, KeyError):
     """
 
 
-class _MissingFieldError(_Noted, AttributeError):
-    """The same for an attribute of ``npz.f``."""
+class MissingAttributeError(_Noted, AttributeError):
+    """The same for an attribute of ``npz.f``: an AttributeError with a note.
+
+    See Also
+    --------
+    MissingKeyError : What ``npz[key]`` raises.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez(file, x_train=np.arange(3), y_train=np.arange(3))
+    >>> npz = fastzip.load(file.getvalue())
+    >>> try:
+    ...     npz.f.x_trian
+    ... except AttributeError as exc:
+    ...     print(exc.__notes__)
+    ["<memory, 562 bytes>: did you mean 'x_train'?"]
+    """
 
 
 class _ArrayError(Located, ValueError):

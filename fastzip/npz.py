@@ -54,7 +54,7 @@ class _Fields:
         try:
             return object.__getattribute__(self, "_npz")[name]
         except errors.MissingKeyError as exc:
-            missing = errors._MissingFieldError(name)
+            missing = errors.MissingAttributeError(name)
             missing._hint = exc._hint
             raise missing from None
         except KeyError:  # a subclass's own
@@ -418,10 +418,11 @@ class NpzFile(npyio.NpzFile):
         KeyError, IndexError
             If there is no such name or position.
         TypeError
-            If `keys` is one name or a set.
+            If `keys` is one name or a set, or `out` holds references to objects, or pointers.
         ValueError
             If a member isn't an array, is one of Python objects, or differs from the first one in
-            dtype or shape; or if `out` doesn't fit, which is found before a byte is written.
+            dtype or shape; or if `out` doesn't fit, or shares memory with the archive, which is
+            found before a byte is written.
         BadZipFile
             If a member is damaged. The first one in the order of `keys` is named; ``.failed`` lists
             ``(key, code)`` of all that failed. What `out` holds is undefined then, and nothing
@@ -528,11 +529,11 @@ class NpzFile(npyio.NpzFile):
         KeyError, IndexError
             If there is no such name or position.
         TypeError
-            If `keys` is one name or a set.
+            If `keys` is one name or a set, or `out` holds references to objects, or pointers.
         ValueError
             If a member isn't an array, is one of Python objects, has no dimensions, or differs from
-            the first one in dtype or in another axis than the first; or if `out` doesn't fit, which
-            is found before a byte is written.
+            the first one in dtype or in another axis than the first; or if `out` doesn't fit, or
+            shares memory with the archive, which is found before a byte is written.
         BadZipFile
             If a member is damaged, as in `fetch`. What `out` holds is undefined then.
 
@@ -623,11 +624,12 @@ class NpzFile(npyio.NpzFile):
         KeyError, IndexError
             If there is no such name or position.
         TypeError
-            If `keys` is one name or a set.
+            If `keys` is one name or a set, or `out` holds references to objects, or pointers.
         ValueError
             If a member isn't an array, is one of Python objects, has no dimensions, differs from
             the first one in dtype or in another axis than the first, or is longer than `length`; or
-            if `fill_value` or `out` don't fit, which is found before a byte is written.
+            if `fill_value` or `out` don't fit, or `out` shares memory with the archive, which is
+            found before a byte is written.
         BadZipFile
             If a member is damaged, as in `fetch`. What `out` holds is undefined then.
         MemoryError

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from fastzip._npy import Header
 from fastzip.npz import NpzFile
 
 __all__ = ["Padded", "Ragged"]
+
+_PIECE: Final = 16 << 20
+"""Bytes of rows that are copied at a time."""
 
 Samples: TypeAlias = npt.NDArray[np.int64]
 Begun: TypeAlias = _fetch.Ahead | _ragged.Ahead
@@ -271,11 +274,19 @@ class Rows:
 
     def _take(self, samples: Samples, threads: int | None, begun: None) -> Any:
         rows = samples if self._rows is None else self._rows[samples]
-        if not self._plain:
-            return self._array[rows]
         array = self._array
+        if not self._plain:
+            return array[rows]
         out = _fetch.new_batch((len(rows), *array.shape[1:]), array.dtype)
-        return np.take(array, rows, axis=0, out=out, mode="clip")  # "raise" would copy once more
+        if out.nbytes <= _PIECE:
+            return np.take(
+                array, rows, axis=0, out=out, mode="clip"
+            )  # "raise" would copy once more
+        step = max(1, len(rows) * _PIECE // out.nbytes)
+        for at in range(0, len(rows), step):  # in between, signals' handlers have their turn
+            here = slice(at, at + step)
+            np.take(array, rows[here], axis=0, out=out[here], mode="clip")
+        return out
 
 
 Source: TypeAlias = Members | Ragged | Padded | Rows

@@ -434,7 +434,8 @@ class Ahead:
     """A call of `fetch` that was begun: workers fill its rows while its caller does something else.
 
     With `likely`, the header that the first member probably has, nothing is read before. What can't
-    be done ahead is done when the result is asked for, and what fails is raised then."""
+    be done ahead is done when the result is asked for, and what fails is raised then. After `stop`,
+    or an exception of a signal's handler, the result is read anew."""
 
     def __init__(
         self,
@@ -447,6 +448,7 @@ class Ahead:
         self._call = reader, positions, None, threads, max_header_size
         self._begun: tuple[_Batch, Header, npt.NDArray[Any]] | None = None
         self._guessed = likely is not None
+        self._asked = False
         if reader.is_foreign(int(positions[0])):
             return
         batch = _Batch(reader, positions, _threads.resolve(threads), max_header_size)
@@ -455,23 +457,25 @@ class Ahead:
             array = batch.room(header, None)
             batch.begin(header, array)
             self._begun = batch, header, array
-        except Exception as exc:
+        except BaseException as exc:
+            batch.stop()  # a traceback may hold it
             if not isinstance(exc, errors.Located):
                 raise
             # Otherwise it is found again when the result is asked for.
 
     def result(self) -> tuple[npt.NDArray[Any], Header | None]:
         """What `fetch` gives, or raises; and what the next batch's header probably is."""
-        begun, self._begun = self._begun, None
+        begun = None if self._asked else self._begun
+        self._asked = True
         if begun is None or (self._guessed and not begun[0].begun_well()):
-            begun = None  # its memory goes before the next is taken
+            begun = self._begun = None  # its memory goes before the next is taken
             return fetch(*self._call), None
         batch, header, array = begun
         batch.fill(header, array)
         return array, header
 
     def stop(self) -> None:
-        """Have the workers leave it, without waiting until they have; there is no result then."""
+        """Have the workers leave it, without waiting until they have."""
         if self._begun is not None:
             self._begun[0].stop()
 

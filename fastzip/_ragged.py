@@ -182,11 +182,13 @@ class Ahead:
     def __init__(self, make: Callable[[], Parts]) -> None:
         self._make = make
         self._begun: tuple[Parts, Any] | None = None
+        self._asked = False
         batch = make()
         try:
             array = batch.lay_out(None)
             batch.begin_parts()
-        except Exception as exc:
+        except BaseException as exc:
+            batch.stop()  # a traceback may hold it
             if not isinstance(exc, errors.Located):
                 raise
             return  # it is found again when the result is asked for
@@ -194,14 +196,16 @@ class Ahead:
 
     def result(self) -> tuple[Any, Jobs]:
         """What the call gives, or raises."""
-        begun, self._begun = self._begun, None
+        begun = None if self._asked else self._begun
+        self._asked = True
         if begun is None:
+            self._begun = None  # its memory goes before the next is taken
             batch = self._make()
             return batch.lay_out(None), batch.finish()
         return begun[1], begun[0].finish()
 
     def stop(self) -> None:
-        """Have the workers leave it, without waiting until they have; there is no result then."""
+        """Have the workers leave it, without waiting until they have."""
         if self._begun is not None:
             self._begun[0].stop()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+import signal
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -88,10 +89,15 @@ def _whole(value: object, what: str, least: int, below: int = 1 << 62) -> int:
 
 
 class _Progress:
-    """How far an iterator has come; its loader looks at that of the one it made last."""
+    """How far an iterator has come; its loader looks at that of the one it made last.
 
-    def __init__(self, epoch: int, position: int) -> None:
-        self.epoch, self.position = epoch, position
+    A signal's handler may raise at any call, so what belongs together is one object, and takes the
+    place of the one before by a single assignment."""
+
+    def __init__(self, epoch: int, position: int, resumes: bool = False) -> None:
+        self.at = epoch, position
+        self.resumes = resumes
+        """Does the loader's next iterator begin at this position?"""
 
 
 class Loader(Generic[Item_co]):
@@ -156,8 +162,10 @@ class Loader(Generic[Item_co]):
 
     What is wrong with a batch, such as a damaged member, is raised when that batch is due, as
     `NpzFile.fetch` raises it; ``next`` goes on with the one behind it. Whatever else is raised
-    meanwhile, such as by Ctrl-C, stops the reading ahead and skips nothing. So does the end of the
-    loop, by ``break``, an exception or a lost reference, or ``close()`` of the iterator.
+    meanwhile, such as by Ctrl-C or another signal's handler, comes out of ``next`` within a
+    fraction of a second, stops the reading ahead and skips nothing: the batch that follows is the
+    first one that ``next`` hasn't returned. The end of the loop stops the reading ahead as well, by
+    ``break``, an exception or a lost reference, and so does ``close()`` of the iterator.
 
     An iterator is for one thread at a time. In a forked child it goes on from where it was. A
     pickled loader carries its sources, its parameters and its state, and no iterator.
@@ -306,7 +314,6 @@ class Loader(Generic[Item_co]):
             self._lengths = self._find_lengths()
             self._lengths_crc = zlib.crc32(self._lengths.astype("<i8").tobytes())
         self._progress = _Progress(0, 0)
-        self._resumes = False  # does the next iterator begin at the progress's position?
 
     def _find_lengths(self) -> Samples:
         """By what samples are sorted."""
@@ -318,7 +325,7 @@ class Loader(Generic[Item_co]):
     @property
     def epoch(self) -> int:
         """The epoch that is being gone through, or comes next."""
-        return self._progress.epoch
+        return self._progress.at[0]
 
     def __len__(self) -> int:
         """How many batches a whole epoch has for this rank."""
@@ -328,9 +335,11 @@ class Loader(Generic[Item_co]):
 
     def __iter__(self) -> Iterator[Item_co]:
         before = self._progress
-        progress = _Progress(before.epoch, before.position if self._resumes else 0)
-        self._progress, self._resumes = progress, False
-        return _Batches(self, self._sources, self._order_of(progress.epoch), self._length, progress)
+        epoch, position = before.at
+        progress = _Progress(epoch, position if before.resumes else 0)
+        batches = _Batches(self, self._sources, self._order_of(epoch), self._length, progress)
+        self._progress = progress  # nothing can be raised any more: the state isn't used up in vain
+        return batches
 
     def _order_of(self, epoch: int) -> Samples | None:
         """The order of an epoch's samples; None for 0, 1, 2, …"""
@@ -378,7 +387,7 @@ class Loader(Generic[Item_co]):
         """
         epoch = _whole(epoch, "epoch", 0, _order.SEEDS)
         if epoch != self.epoch:
-            self._progress, self._resumes = _Progress(epoch, 0), False
+            self._progress = _Progress(epoch, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """How far the iterator that was made last has come, as what JSON holds.
@@ -405,14 +414,14 @@ class Loader(Generic[Item_co]):
         >>> state["epoch"], state["position"]
         (0, 4)
         """
-        position = self._progress.position
+        epoch, position = self._progress.at
         chosen: dict[str, Any] = {"length": self._length, "shuffle": self.shuffle}
         chosen["seed"] = self.seed
         if self._lengths is not None:
             chosen["bucket_by_length"] = self.bucket_by_length
             chosen["step"] = self.batch_size * self.world_size
             chosen["lengths"] = self._lengths_crc
-        return {"version": _VERSION, **chosen, "epoch": self.epoch, "position": position}
+        return {"version": _VERSION, **chosen, "epoch": epoch, "position": position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Have the next iterator go on where this state was taken.
@@ -455,23 +464,31 @@ class Loader(Generic[Item_co]):
                 )
         epoch = _whole(state["epoch"], "epoch", 0, _order.SEEDS)
         position = _whole(state["position"], "position", 0, self._length + 1)
-        self._progress, self._resumes = _Progress(epoch, position), True
+        self._progress = _Progress(epoch, position, resumes=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        progress = _Progress(self._progress.epoch, self._progress.position)
-        return {**self.__dict__, "_progress": progress, "_resumes": True}
+        return {**self.__dict__, "_progress": _Progress(*self._progress.at, resumes=True)}
 
 
 class _Begun(NamedTuple):
-    """A batch that was begun, and the position behind it."""
+    """A batch that was begun: where in the epoch it begins and ends, and what each source has in
+    work. Sources that aren't there, or have None, are read when the batch is due."""
 
+    start: int
+    stop: int
     samples: Samples
     parts: list[Any]
-    stop: int
 
 
 class _Batches(Iterator[Item_co]):
-    """One pass through an epoch, or the rest of it."""
+    """One pass through an epoch, or the rest of it.
+
+    An exception of a signal's handler may come out of any call, and out of the clean-up after
+    another one. So there is one thing that says which batch is next: `_progress.at`, which is
+    assigned when nothing can be raised any more before `next` returns. `_begun` is what happens to
+    be in work: a batch there that isn't the next one is of no use, and one that was stopped, or is
+    half begun, is read when it is due.
+    """
 
     def __init__(
         self,
@@ -481,69 +498,78 @@ class _Batches(Iterator[Item_co]):
         length: int,
         progress: _Progress,
     ) -> None:
-        self._begun: deque[_Begun] = deque()
+        self._begun: tuple[_Begun, ...] = ()
         self._sources, self._progress = sources, progress
         self._batch_size, self._threads = loader.batch_size, loader.threads
         self._rank, self._world_size = loader.rank, loader.world_size
         self._prefetch, self._collate = loader.prefetch, loader.collate
         self._order, self._length = order, length
-        self._at = progress.position  # where the next batch to begin begins
+        self._epoch, at = progress.at
         left = _order.batches(
-            length - self._at, self._batch_size, loader.drop_last, self._rank, self._world_size
+            length - at, self._batch_size, loader.drop_last, self._rank, self._world_size
         )
-        self._end = min(length, self._at + left * self._batch_size * self._world_size)
-        self._over = False
+        self._end = min(length, at + left * self._batch_size * self._world_size)
+        self._closed = False
         self._failures: Any = ()  # what is a batch's own failure when it is raised now
         self._busy = False
 
     def __next__(self) -> Item_co:
         if self._busy:
             raise ValueError(_IN_USE)
-        self._busy = True  # no call stands in between, so nobody else's turn comes
         try:
-            batch = self._batch()
+            self._busy = True  # no call stands in between, so nobody else's turn comes
+            taken = self._take()
+            if taken is None:
+                raise StopIteration
+            # Nor from here to the caller: no signal's handler can raise any more.
+            result, self._begun, self._progress.at = taken
+            return result
         finally:
             self._busy = False
-        if batch is None:
-            raise StopIteration
-        return batch[0]
 
-    def _batch(self) -> tuple[Item_co] | None:
-        """The next batch; None at the epoch's end."""
-        progress = self._progress
-        if self._over:
+    def _take(self) -> tuple[Item_co, tuple[_Begun, ...], tuple[int, int]] | None:
+        """The next batch, what is in work besides, and how far the iterator has come with it; None
+        at the epoch's end."""
+        epoch, at = self._progress.at
+        if self._closed or epoch != self._epoch:
             return None
         try:
             self._failures = ()
-            while self._at < self._end and len(self._begun) <= self._prefetch:
-                self._begin()
+            if self._begun and self._begun[0].start != at:
+                self._drop()
+            self._begin(at)
             if not self._begun:
-                self._over = True
-                progress.epoch, progress.position = progress.epoch + 1, 0
+                self._progress.at = epoch + 1, 0
                 return None
-            result = self._deliver(self._begun[0])
+            batch = self._begun[0]
+            return self._deliver(batch), self._begun[1:], (epoch, batch.stop)
         except BaseException as exc:
-            if isinstance(exc, self._failures) and getattr(exc, "code", "") != "interrupted":
-                progress.position = self._begun[0].stop
+            begun = self._begun
+            through = isinstance(exc, self._failures) and not _is_foreign(exc)
             self._drop()
+            if through:
+                self._progress.at = epoch, begun[0].stop
             raise
-        progress.position = self._begun.popleft().stop
-        return (result,)
 
-    def _begin(self) -> None:
-        at = self._at
-        samples = _order.batch(
-            self._order, self._length, at, self._batch_size, self._rank, self._world_size
-        )
-        self._at = min(self._length, at + self._batch_size * self._world_size)
-        batch = _Begun(samples, [], self._at)
-        self._begun.append(batch)
-        for source in self._sources:
-            batch.parts.append(source._begin(samples, self._threads) if self._prefetch else None)
+    def _begin(self, at: int) -> None:
+        """Begin what is to be in work, the batch that begins here and those behind it."""
+        while len(self._begun) <= self._prefetch:
+            start = self._begun[-1].stop if self._begun else at
+            if start >= self._end:
+                break
+            samples = _order.batch(
+                self._order, self._length, start, self._batch_size, self._rank, self._world_size
+            )
+            stop = min(self._length, start + self._batch_size * self._world_size)
+            batch = _Begun(start, stop, samples, [])
+            self._begun = (*self._begun, batch)
+            if self._prefetch:
+                for source in self._sources:
+                    batch.parts.append(source._begin(samples, self._threads))
 
     def _deliver(self, batch: _Begun) -> Any:
-        parts: list[Any] = []
-        for source, begun in zip(self._sources, batch.parts, strict=True):
+        parts = []
+        for source, begun in zip_longest(self._sources, batch.parts):
             # What a signal's handler raises while members are read is no failure of theirs.
             self._failures = source._failures
             parts.append(source._take(batch.samples, self._threads, begun))
@@ -557,15 +583,16 @@ class _Batches(Iterator[Item_co]):
             raise RuntimeError("collate raised StopIteration") from exc
 
     def _drop(self) -> None:
-        """Nothing is read ahead any more; the next batch is the one behind the last handed out."""
-        for batch in self._begun:  # all are asked to stop before one is waited for
-            for begun in batch.parts:
-                if begun is not None:
-                    begun.stop()
-        for batch in self._begun:
+        """Nothing is read ahead any more. What is stopped stays until all of it is, since this may
+        be interrupted."""
+        begun = self._begun
+        for batch in begun:
+            for part in batch.parts:
+                if part is not None:
+                    part.stop()
+        self._begun = ()
+        for batch in begun:
             batch.parts.clear()  # a traceback may hold the batch
-        self._begun.clear()
-        self._at = self._progress.position
 
     def close(self) -> None:
         """Stop reading ahead; there are no more batches.
@@ -577,7 +604,7 @@ class _Batches(Iterator[Item_co]):
         """
         if self._busy:
             raise ValueError(_IN_USE)
-        self._over = True
+        self._closed = True
         self._drop()
 
     def __del__(self) -> None:
@@ -585,3 +612,21 @@ class _Batches(Iterator[Item_co]):
 
     def __reduce__(self) -> Any:
         raise TypeError("an iterator can't be pickled; its Loader can, and carries its state")
+
+
+def _is_foreign(exc: BaseException) -> bool:
+    """Is it none of the batch's: was it raised by a signal's handler, in the midst of what might
+    have raised it as well, or is the batch undone since a handler forked?"""
+    if getattr(exc, "code", "") == "interrupted":
+        return True
+    codes = set()
+    for handler in map(signal.getsignal, signal.valid_signals()):
+        if callable(handler):
+            function = getattr(handler, "func", handler)  # functools.partial's
+            if not hasattr(function, "__code__"):
+                function = getattr(function, "__func__", type(function).__call__)
+            codes.add(getattr(function, "__code__", None))
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_frame.f_code not in codes:
+        trace = trace.tb_next
+    return trace is not None

@@ -50,6 +50,7 @@ cdef extern from "pool.h" nogil:
     int pool_wait(pool_task *task, pool_poll poll)
     bint pool_done(pool_task *task)
     void pool_stop(pool_task *task)
+    bint pool_leave(pool_task *task, bint patient)
     void pool_end(pool_task *task)
     void pool_init_scratch(void *(*make)() noexcept nogil, void (*destroy)(void *) noexcept nogil)
     void *pool_take_scratch()
@@ -293,6 +294,21 @@ cdef class ZipCrypto:
 
 # ------------------------------------------------------------------------------------------ memory
 
+cdef list leaving = []                    # of Work: stopped, and not yet left by the last thread
+
+
+cdef int reap() except -1:
+    """Let go of what the last thread has left meanwhile."""
+    global leaving
+    cdef list mine = leaving
+    cdef Work work
+    leaving = []                          # for other threads, while one is let go
+    for work in mine:
+        if not pool_leave(work.task, False):
+            leaving.append(work)
+    return 0
+
+
 @cython.final
 cdef class Block:
     """Output memory from the arena: 64-byte aligned, writable, returned when its last view dies."""
@@ -301,6 +317,8 @@ cdef class Block:
 
     def __cinit__(self, size_t size, size_t lead=0):
         self.nbytes = <Py_ssize_t>(size + lead)
+        if leaving:                       # they may have left memory meanwhile
+            reap()
         if size > (<size_t>1 << 62) or arena_alloc(&self.block, size + lead + SLACK):
             self.block.ptr = NULL
             raise MemoryError(f"cannot allocate {size:,} bytes")
@@ -326,7 +344,9 @@ def expect_batch(size_t size):
 
 def trim_arena():
     """Give idle memory back to the system; returns how many bytes of it were for output."""
-    cdef size_t given = arena_trim()
+    cdef size_t given
+    reap()
+    given = arena_trim()
     pool_drop_scratch()
     return given + arena_trim()
 

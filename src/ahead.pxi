@@ -2,11 +2,10 @@
 
 @cython.final
 @cython.no_gc_clear                       # memory stays until no thread writes into it
-cdef class Ahead:
-    """What `fetch_ahead` or `fetch_parts_ahead` has begun.
+cdef class Work:
+    """All that the threads of one batch read and write, kept alive; the archive's descriptor stays open.
 
-    Keeps alive all that its threads read and write, and the archive's descriptor open. When it dies it
-    stops them, and waits until they have."""
+    When it dies it stops them, and waits until they have."""
     cdef Batch batch
     cdef pool_task *task
     cdef Source source
@@ -20,36 +19,19 @@ cdef class Ahead:
     cdef uint8_t[::1] parts
     cdef int32_t[::1] statuses
     cdef int64_t entered
-    cdef bint done, waiting
 
     def __cinit__(self, Source source not None, Directory directory not None,
                   const int64_t[::1] positions not None, int32_t[::1] statuses not None):
         self.entered = -1
-        self.done = True
         self.source, self.directory, self.positions, self.statuses = source, directory, positions, statuses
 
-    cdef int _start(self, unsigned threads, unsigned workers) except -1:
-        """Begin the batch that was set up."""
-        cdef size_t groups
-        threads = threads if threads else 1
-        groups = divide(&self.batch, threads)
-        self.entered = self.source._enter()
-        if self.entered < 0:
-            set_all(self.statuses, CLOSED)
-            return 0
-        self.task = pool_start(run_group, &self.batch, groups, threads, workers)
-        if self.task == NULL:
-            raise MemoryError("cannot allocate a task")
-        self.done = False
-        return 0
-
     def __dealloc__(self):
-        self._end()
+        self.end()
         if self.entered >= 0:             # there was no memory for a task
             self.source._leave(self.entered)
         memory_give(self.kinds)
 
-    cdef void _end(self) noexcept:
+    cdef void end(self) noexcept:
         cdef pool_task *task = self.task
         if task == NULL:
             return
@@ -59,45 +41,91 @@ cdef class Ahead:
         self.source._leave(self.entered)
         self.entered = -1
 
+
+@cython.final
+@cython.no_gc_clear
+cdef class Ahead:
+    """What `fetch_ahead` or `fetch_parts_ahead` has begun.
+
+    When it dies it stops the threads. Those that have a long member in hand aren't waited for: until the
+    last one has left, its work is kept among the `leaving`."""
+    cdef Work work
+    cdef bint done, waiting
+
+    def __cinit__(self, Source source not None, Directory directory not None,
+                  const int64_t[::1] positions not None, int32_t[::1] statuses not None):
+        self.done = True
+        self.work = Work(source, directory, positions, statuses)
+        if leaving:
+            reap()
+
+    cdef int _start(self, unsigned threads, unsigned workers) except -1:
+        """Begin the batch that was set up."""
+        cdef size_t groups
+        cdef Work work = self.work
+        threads = threads if threads else 1
+        groups = divide(&work.batch, threads)
+        work.entered = work.source._enter()
+        if work.entered < 0:
+            set_all(work.statuses, CLOSED)
+            return 0
+        work.task = pool_start(run_group, &work.batch, groups, threads, workers)
+        if work.task == NULL:
+            raise MemoryError("cannot allocate a task")
+        self.done = False
+        return 0
+
+    def __dealloc__(self):
+        cdef bint gone
+        cdef bint patient = not leaving   # for the first of several, and not for each
+        cdef pool_task *task = NULL if self.work is None else self.work.task
+        if task == NULL:
+            return
+        with nogil:
+            gone = pool_leave(task, patient)
+        if not gone:
+            leaving.append(self.work)
+
     def wait(self):
         """Take part until no thread works on the batch any more. Returns True if the statuses tell how
         it went; else it was stopped, or this is a child of a process that forked meanwhile, and the
-        rows are undefined. What a signal's handler raises is raised, and then it is stopped."""
+        rows are undefined.
+
+        What a signal's handler raises is raised at once, and the batch is stopped; threads may go on
+        with the members they have in hand, until a second call returns."""
         cdef pool_poll poll
         cdef int failed
-        if self.task == NULL or self.waiting:
+        if self.work.task == NULL or self.waiting:
             return self.done
         poll = who_polls()
         self.waiting = True
         with nogil:
-            failed = pool_wait(self.task, poll)
+            failed = pool_wait(self.work.task, poll)
         self.waiting = False
-        try:
-            if failed and PyErr_Occurred() != NULL:
-                fz_raise(-1)
-        finally:
-            self._end()
+        if failed and PyErr_Occurred() != NULL:
+            fz_raise(-1)
+        self.work.end()
         if failed == POOL_NO_MEMORY:
-            set_all(self.statuses, MEMORY)
+            set_all(self.work.statuses, MEMORY)
         self.done = failed == 0 or failed == POOL_NO_MEMORY
         return self.done
 
     def stop(self):
         """Have the threads leave the batch as it is, without waiting until they have."""
-        if self.task != NULL:
-            pool_stop(self.task)
+        if self.work.task != NULL:
+            pool_stop(self.work.task)
 
     def cancel(self):
         """Stop; when this returns no thread works on the batch any more, but one that waits for it."""
         if self.waiting:
-            pool_stop(self.task)
+            pool_stop(self.work.task)
         else:
-            self._end()
+            self.work.end()
 
     @property
     def finished(self):
         """For tests: have the threads come to the batch's end?"""
-        return self.task == NULL or pool_done(self.task)
+        return self.work.task == NULL or pool_done(self.work.task)
 
 
 def fetch_ahead(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
@@ -106,9 +134,9 @@ def fetch_ahead(Source source not None, Directory directory not None, const int6
     """What `fetch` does without `rows`, begun now by up to `threads` workers; there are at least
     `workers`, so that several batches can be in work at once."""
     cdef Ahead ahead = Ahead(source, directory, positions, statuses)
-    ahead.kept, ahead.rows = head, out
-    if set_rows(&ahead.batch, source, directory, ahead.positions, None, ahead.rows, head, verify,
-                ahead.statuses):
+    cdef Work work = ahead.work
+    work.kept, work.rows = head, out
+    if set_rows(&work.batch, source, directory, work.positions, None, work.rows, head, verify, work.statuses):
         ahead._start(threads, workers)
     return ahead
 
@@ -121,9 +149,10 @@ def fetch_parts_ahead(Source source not None, Directory directory not None,
     """The same for `fetch_parts`."""
     cdef Ahead ahead = Ahead(source, directory, positions, statuses)
     cdef list own = kinds[:]              # the caller's may change
-    ahead.kept, ahead.kinds = own, take_kinds(own)
-    ahead.which, ahead.places, ahead.parts = which, places, out
-    if set_parts(&ahead.batch, source, directory, ahead.positions, ahead.kinds, len(own), ahead.which,
-                 ahead.places, ahead.parts, verify, ahead.statuses):
+    cdef Work work = ahead.work
+    work.kept, work.kinds = own, take_kinds(own)
+    work.which, work.places, work.parts = which, places, out
+    if set_parts(&work.batch, source, directory, work.positions, work.kinds, len(own), work.which,
+                 work.places, work.parts, verify, work.statuses):
         ahead._start(threads, workers)
     return ahead

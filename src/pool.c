@@ -11,6 +11,8 @@
 #define MAX_WORKERS 1024
 #define MAX_SPARE 1024
 #define POLL_EVERY_NS 20000000             /* how often the caller looks for Ctrl-C */
+#define PATIENCE_NS 20000000               /* helpers that are between small members leave sooner */
+#define POLLED 2                           /* in stop: by its caller's poll, which is told at once */
 #define SPIN_NS 50000                      /* as long as it takes to be woken: 37 to 66 us */
 
 typedef struct pool_task {
@@ -82,6 +84,7 @@ static long long now_ns(void) {
 }
 
 static int stopped(task *t) { return __atomic_load_n(&t->stop, __ATOMIC_RELAXED); }
+static int polled(task *t) { return __atomic_load_n(&t->stop, __ATOMIC_RELAXED) == POLLED; }
 static int left(task *t) { return __atomic_load_n(&t->next, __ATOMIC_RELAXED) < t->groups; }
 
 int pool_stopped(int at_once) {
@@ -97,7 +100,7 @@ int pool_stopped(int at_once) {
     polling--;
     here = mine;
     here.asked = now_ns();
-    if (stop) __atomic_store_n(&t->stop, 1, __ATOMIC_RELAXED);
+    if (stop) __atomic_store_n(&t->stop, POLLED, __ATOMIC_RELAXED);
     return stopped(t);
 }
 
@@ -180,19 +183,28 @@ static void withdraw(task *t) {
         if (*p == t) { *p = t->link; return; }
 }
 
-/* Waits until no helper works on the task. Under lock, but not while poll runs. */
-static void wait_for_helpers(task *t) {
+/* Does no helper work on the task, nor will one come back to it? In a child of a fork nobody does. */
+static int alone(task *t) { return !t->active || t->born != forks; }
+
+/* Sleeps until helpers have left some task, or for so long. Under lock. */
+static void sleep_until_left(long ns) {
     struct timespec until;
-    while (t->active && t->born == forks) {  /* in a child of a fork nobody ever comes back */
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += ns;
+    if (until.tv_nsec >= 1000000000) { until.tv_sec++; until.tv_nsec -= 1000000000; }
+    pthread_cond_timedwait(&task_left, &lock, &until);
+}
+
+/* Waits until no helper works on the task; `hasty`: not after poll has stopped it. Under lock, but not
+ * while poll runs. */
+static void wait_for_helpers(task *t, int hasty) {
+    while (!alone(t) && !(hasty && polled(t))) {
         if (!here.poll) {
             pthread_cond_wait(&task_left, &lock);
             continue;
         }
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += POLL_EVERY_NS;
-        if (until.tv_nsec >= 1000000000) { until.tv_sec++; until.tv_nsec -= 1000000000; }
-        pthread_cond_timedwait(&task_left, &lock, &until);
-        if (!t->active || t->born != forks) break;
+        sleep_until_left(POLL_EVERY_NS);
+        if (alone(t)) break;
         pthread_mutex_unlock(&lock);
         pool_stopped(0);                   /* Ctrl-C while a helper has a long member in hand */
         pthread_mutex_lock(&lock);
@@ -247,7 +259,7 @@ int pool_run(pool_work work, void *arg, size_t groups, unsigned threads, pool_po
     pthread_mutex_unlock(&lock);
     if (!gone_soon(&t)) {
         pthread_mutex_lock(&lock);
-        wait_for_helpers(&t);
+        wait_for_helpers(&t, 0);
         pthread_mutex_unlock(&lock);
     }
     here = before;
@@ -273,9 +285,10 @@ int pool_wait(task *t, pool_poll poll) {
     struct here before = here;
     here = (struct here){ t, poll, poll ? now_ns() : 0 };
     pthread_mutex_lock(&lock);
+    if (polled(t)) pool_stop(t);           /* whoever asks again waits for the helpers */
     while (t->born == forks && left(t) && !stopped(t)) {
         if (t->active && !t->wanted) {     /* as many as may are at it */
-            wait_for_helpers(t);
+            wait_for_helpers(t, 1);
             continue;
         }
         if (t->wanted) t->wanted--;        /* this thread takes a helper's place */
@@ -292,7 +305,7 @@ int pool_wait(task *t, pool_poll poll) {
         }
     }
     withdraw(t);
-    wait_for_helpers(t);
+    wait_for_helpers(t, 1);
     int done = !t->active && !left(t) && !stopped(t);
     pthread_mutex_unlock(&lock);
     here = before;
@@ -308,11 +321,27 @@ int pool_done(task *t) {
 
 void pool_stop(task *t) { __atomic_store_n(&t->stop, 1, __ATOMIC_RELAXED); }
 
+int pool_leave(task *t, int patient) {
+    long long end = 0;
+    pool_stop(t);
+    pthread_mutex_lock(&lock);
+    withdraw(t);
+    while (patient && !alone(t)) {
+        long long now = now_ns();
+        if (!end) end = now + PATIENCE_NS;
+        if (now >= end) break;
+        sleep_until_left((long)(end - now));
+    }
+    int left_alone = alone(t);
+    pthread_mutex_unlock(&lock);
+    return left_alone;
+}
+
 void pool_end(task *t) {
     pool_stop(t);
     pthread_mutex_lock(&lock);
     withdraw(t);
-    wait_for_helpers(t);
+    wait_for_helpers(t, 0);
     pthread_mutex_unlock(&lock);
     memory_give(t);
 }

@@ -22,10 +22,14 @@ int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_p
 typedef struct pool_task pool_task;
 pool_task *pool_start(pool_work work, void *task, size_t groups, unsigned threads, unsigned workers);
 /* Returns when no thread works on the task any more; takes part where workers lack. What pool_run
- * returns; POOL_STOPPED also in a child of a fork, unless all was done before. */
+ * returns; POOL_STOPPED also in a child of a fork, unless all was done before, and at once when poll
+ * stopped it: helpers may then be in the midst of a member for a tenth of a second, or many of them. */
 int pool_wait(pool_task *task, pool_poll poll);
 int pool_done(pool_task *task);            /* is nothing left to wait for? */
 void pool_stop(pool_task *task);           /* asks the threads to leave, and returns at once */
+/* Stops the task, and says whether no thread works on it any more; `patient`: waits 20 ms for that.
+ * Whoever is told so may call pool_end, which doesn't wait then. */
+int pool_leave(pool_task *task, int patient);
 /* Stops the task, waits until no thread works on it any more, and frees it. Nobody may wait for it. */
 void pool_end(pool_task *task);
 

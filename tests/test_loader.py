@@ -670,7 +670,7 @@ def test_threads(samples):
     def work():
         for _ in range(5):
             it = iter(loader)
-            loader_epoch = it._progress.epoch
+            loader_epoch = it._progress.at[0]
             batches = seen(it)
             if loader_epoch == 0 and batches != right:
                 wrong.append(batches)

@@ -71,6 +71,7 @@ class Usual(Options, total=False):
 _VERSION: Final = 1
 """Of the dictionary that `Loader.state_dict` makes."""
 _IN_USE: Final = "the iterator is in use already: one thread at a time, and no signal handler"
+_OVER: Final = object()
 _OF_BUCKETS: Final = ("bucket_by_length", "step", "lengths")
 _CHOSEN: Final = ("length", "shuffle", "seed", *_OF_BUCKETS)
 """What the order is made of: a state is good for a loader that has the same."""
@@ -518,29 +519,28 @@ class _Batches(Iterator[Item_co]):
             raise ValueError(_IN_USE)
         try:
             self._busy = True  # no call stands in between, so nobody else's turn comes
-            taken = self._take()
-            if taken is None:
+            result, begun, at = self._take()
+            # Nor from here to the caller: no signal's handler has its turn any more.
+            self._begun, self._progress.at = begun, at
+            if result is _OVER:
                 raise StopIteration
-            # Nor from here to the caller: no signal's handler can raise any more.
-            result, self._begun, self._progress.at = taken
             return result
         finally:
             self._busy = False
 
-    def _take(self) -> tuple[Item_co, tuple[_Begun, ...], tuple[int, int]] | None:
-        """The next batch, what is in work besides, and how far the iterator has come with it; None
-        at the epoch's end."""
+    def _take(self) -> tuple[Any, tuple[_Begun, ...], tuple[int, int]]:
+        """The next batch, or _OVER; what is in work besides, and how far the iterator has come with
+        it."""
         epoch, at = self._progress.at
         if self._closed or epoch != self._epoch:
-            return None
+            return _OVER, self._begun, (epoch, at)
         try:
             self._failures = ()
             if self._begun and self._begun[0].start != at:
                 self._drop()
             self._begin(at)
             if not self._begun:
-                self._progress.at = epoch + 1, 0
-                return None
+                return _OVER, (), (epoch + 1, 0)
             batch = self._begun[0]
             return self._deliver(batch), self._begun[1:], (epoch, batch.stop)
         except BaseException as exc:

@@ -524,7 +524,7 @@ class _Batches(Iterator[Item_co]):
             self._begun, self._progress.at = begun, at
             if result is _OVER:
                 raise StopIteration
-            return result
+            return result  # type: ignore[no-any-return]
         finally:
             self._busy = False
 

@@ -35,7 +35,7 @@ BLUE: Final = "1;34"
 
 LOCATED: Final[tuple[type[Exception], ...]] = (
     *{kind for kind, _ in (errors.TABLE | errors.OTHERS).values()},
-    errors._ReadError,
+    errors.ReadError,
 )
 """What is raised about an archive or a member."""
 

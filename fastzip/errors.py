@@ -31,14 +31,23 @@ from typing import Any, Final
 from fastzip import _core
 
 __all__ = [
+    "ArrayError",
     "BadZipFile",
     "CRCError",
+    "ClosedError",
+    "EmptyError",
+    "InterruptedError",
     "LimitError",
     "MissingAttributeError",
     "MissingKeyError",
+    "NoMemoryError",
+    "NotSeekableError",
     "PasswordError",
+    "PlaceError",
+    "ReadError",
     "TruncatedError",
     "UnsupportedError",
+    "UrlError",
 ]
 
 
@@ -213,40 +222,126 @@ class MissingAttributeError(_Noted, AttributeError):
     """
 
 
-class _ArrayError(Located, ValueError):
-    """A member isn't the array that it should be."""
+class ArrayError(Located, ValueError):
+    """A member isn't the array that it should be.
+
+    A ValueError, as in NumPy.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastzip
+    >>> file = io.BytesIO()
+    >>> np.savez(file, a=np.zeros(2), b=np.zeros(3))
+    >>> try:
+    ...     fastzip.load(file.getvalue()).fetch(["a", "b"])
+    ... except fastzip.errors.ArrayError as exc:
+    ...     print(exc.code, exc.member)
+    unlike b.npy
+    """
 
 
-class _EmptyError(Located, EOFError):
-    pass
+class EmptyError(Located, EOFError):
+    """The file is empty.
+
+    An EOFError, as in NumPy.
+
+    Examples
+    --------
+    >>> import io, fastzip
+    >>> try:
+    ...     fastzip.load(io.BytesIO())
+    ... except fastzip.errors.EmptyError as exc:
+    ...     print(exc.code)
+    empty
+    """
 
 
-class _UrlError(Located, FileNotFoundError):
-    """A URL stands where a path is wanted."""
+class PlaceError(Located, ValueError):
+    """A file that is extracted would be written outside of the folder that was asked for.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> issubclass(fastzip.errors.PlaceError, ValueError)
+    True
+    """
 
 
-class _NotSeekableError(Located, io.UnsupportedOperation):
-    """A file object can't be read at random."""
+class ReadError(Located, OSError):
+    """Reading the archive failed; ``errno`` and ``filename`` are as in any OSError.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> issubclass(fastzip.errors.ReadError, OSError)
+    True
+    """
 
 
-class _PlaceError(Located, ValueError):
-    """A file to be written would not be where it should."""
+class NoMemoryError(Located, MemoryError):
+    """There is not enough memory for what was asked for.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> issubclass(fastzip.errors.NoMemoryError, MemoryError)
+    True
+    """
 
 
-class _ReadError(Located, OSError):
-    """Reading the archive failed; errno and filename as in any OSError."""
+class ClosedError(Located, ValueError):
+    """The archive was closed.
+
+    A ValueError, as for files.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> issubclass(fastzip.errors.ClosedError, ValueError)
+    True
+    """
 
 
-class _NoMemoryError(Located, MemoryError):
-    pass
+class InterruptedError(Located, RuntimeError):
+    """A signal handler forked while members were read, and the child can't go on with them.
+
+    Not Python's own ``InterruptedError``, which is an OSError.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> issubclass(fastzip.errors.InterruptedError, RuntimeError)
+    True
+    """
 
 
-class _ClosedError(Located, ValueError):
-    pass
+class UrlError(Located, FileNotFoundError):
+    """A URL stands where a path is wanted.
+
+    A FileNotFoundError, which code that expects a path is prepared for.
+
+    Examples
+    --------
+    >>> import fastzip
+    >>> try:
+    ...     fastzip.load("https://example.org/training.npz")
+    ... except fastzip.errors.UrlError as exc:
+    ...     print(exc.code, exc.path)
+    url https://example.org/training.npz
+    """
 
 
-class _InterruptedError(Located, RuntimeError):
-    pass
+class NotSeekableError(Located, io.UnsupportedOperation):
+    """A file object can't be read at random, which an archive needs.
+
+    An `io.UnsupportedOperation`: an OSError and a ValueError.
+
+    Examples
+    --------
+    >>> import io, fastzip
+    >>> issubclass(fastzip.errors.NotSeekableError, io.UnsupportedOperation)
+    True
+    """
 
 
 _BAD: Final = BadZipFile
@@ -314,41 +409,41 @@ TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
     "directory_with_data": (_BAD, "a directory entry holds data"),
     "gap": (_BAD, "there are bytes behind the member that are nobody's; strict=True refuses them"),
     "short_read": (TruncatedError, "the file ends before the member does; was it cut short?"),
-    "memory": (_NoMemoryError, "there is not enough memory"),
-    "closed": (_ClosedError, "the archive is closed"),
-    "interrupted": (_InterruptedError, "a signal handler forked, and this child can't go on"),
+    "memory": (NoMemoryError, "there is not enough memory"),
+    "closed": (ClosedError, "the archive is closed"),
+    "interrupted": (InterruptedError, "a signal handler forked, and this child can't go on"),
 }
 
 
 # The same for what the Python half finds; the texts come from where it is found.
 OTHERS: Final[dict[str, tuple[type[Exception], str]]] = {
-    "npy_header": (_ArrayError, "the .npy header is malformed, or of an unknown version"),
-    "npy_data": (_ArrayError, "the member holds fewer bytes than its .npy header says"),
-    "npy_trailing": (_ArrayError, "there are bytes behind the array, which strict=True refuses"),
+    "npy_header": (ArrayError, "the .npy header is malformed, or of an unknown version"),
+    "npy_data": (ArrayError, "the member holds fewer bytes than its .npy header says"),
+    "npy_trailing": (ArrayError, "there are bytes behind the array, which strict=True refuses"),
     "max_header_size": (LimitError, "the .npy header is longer than max_header_size"),
-    "pickle": (_ArrayError, "the array holds Python objects, and allow_pickle is false"),
-    "not_npz": (_ArrayError, "the file is neither an .npz archive nor an .npy file"),
-    "url": (_UrlError, "the path is a URL, and URLs aren't read"),
-    "not_seekable": (_NotSeekableError, "the file object can't be read at random"),
+    "pickle": (ArrayError, "the array holds Python objects, and allow_pickle is false"),
+    "not_npz": (ArrayError, "the file is neither an .npz archive nor an .npy file"),
+    "url": (UrlError, "the path is a URL, and URLs aren't read"),
+    "not_seekable": (NotSeekableError, "the file object can't be read at random"),
     "max_buffered": (
         LimitError,
         "the file object would be read into memory as a whole, and holds more than max_buffered",
     ),
-    "empty": (_EmptyError, "the file is empty"),
-    "no_array": (_ArrayError, "an array is wanted, and the member isn't one"),
-    "object_dtype": (_ArrayError, "an array of Python objects can't be a row of a batch"),
-    "dtype": (_ArrayError, "an array of this dtype can't be a row of a batch"),
-    "shape": (_ArrayError, "members of this shape make no batch"),
-    "unlike": (_ArrayError, "the members of a batch differ in dtype or shape"),
-    "doubled": (_ArrayError, "two members are of the same sample and field"),
-    "incomplete": (_ArrayError, "a sample lacks a field that others have"),
-    "length": (_ArrayError, "a member is longer than the padded batch"),
-    "fill_value": (_ArrayError, "the fill value can't be an element of the padded batch"),
+    "empty": (EmptyError, "the file is empty"),
+    "no_array": (ArrayError, "an array is wanted, and the member isn't one"),
+    "object_dtype": (ArrayError, "an array of Python objects can't be a row of a batch"),
+    "dtype": (ArrayError, "an array of this dtype can't be a row of a batch"),
+    "shape": (ArrayError, "members of this shape make no batch"),
+    "unlike": (ArrayError, "the members of a batch differ in dtype or shape"),
+    "doubled": (ArrayError, "two members are of the same sample and field"),
+    "incomplete": (ArrayError, "a sample lacks a field that others have"),
+    "length": (ArrayError, "a member is longer than the padded batch"),
+    "fill_value": (ArrayError, "the fill value can't be an element of the padded batch"),
     "mmap_deflated": (
-        _ArrayError,
+        ArrayError,
         "mmap_mode needs stored members, and this one is compressed or encrypted",
     ),
-    "link_outside": (_PlaceError, "a folder to extract into is a link that leads out"),
+    "link_outside": (PlaceError, "a folder to extract into is a link that leads out"),
     "stream": (_BAD, "the compressed stream is invalid"),
     "window": (UnsupportedError, "decoding the member takes more memory than is allowed"),
     "package": (UnsupportedError, "decoding the member takes what isn't installed"),
@@ -412,7 +507,7 @@ def error(
     note += "; the file has changed since it was opened" if stale else ""
     exc: Exception
     if isinstance(status, int) and status < 0:
-        exc = _ReadError(-status, f"{os.strerror(-status)} while reading {where}{note}", path)
+        exc = ReadError(-status, f"{os.strerror(-status)} while reading {where}{note}", path)
     else:
         kind, text = TABLE.get(code) or OTHERS[code]
         at = "" if offset is None else f", at byte {offset:,}"

@@ -218,9 +218,7 @@ class NpzFile(npyio.NpzFile):
     def _live(self) -> Opened:
         if self._opened is None or self._opened.source.closed:
             where = None if self._opened is None else self._opened.where
-            raise errors.locate(
-                ValueError(f"{where or 'archive'}: the archive is closed"), "closed", where
-            )
+            raise errors.refusal("closed", f"{where or 'archive'}: the archive is closed", where)
         return self._opened
 
     def close(self) -> None:

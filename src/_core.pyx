@@ -18,7 +18,7 @@ from libc.errno cimport errno
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
-from libc.string cimport memchr, memcpy, memset, strcmp
+from libc.string cimport memchr, memcmp, memcpy, memset, strcmp, strlen
 from batch cimport *
 from crypt cimport *
 from directory cimport *

@@ -2,6 +2,8 @@
 
 cdef enum:
     ABREAST = 16                          # names that are looked up at the same time
+    NAME_NPY = 1                          # what name_kinds tells
+    NAME_ASIDE = 2
 
 cdef struct Sortable:
     uint64_t offset
@@ -11,6 +13,28 @@ cdef struct Sortable:
 cdef int by_offset(const void *a, const void *b) noexcept nogil:
     cdef uint64_t x = (<const Sortable *>a).offset, y = (<const Sortable *>b).offset
     return (x > y) - (x < y)
+
+
+cdef bint is_named(const uint8_t *p, size_t n, const char *name) noexcept nogil:
+    return n == strlen(name) and memcmp(p, name, n) == 0
+
+
+cdef uint8_t name_kind(const uint8_t *p, size_t n) noexcept nogil:
+    """NAME_ASIDE for a folder, and for what macOS and Windows leave beside files; NAME_NPY, by its
+    end; or 0."""
+    cdef size_t base = n
+    if n >= 9 and memcmp(p, b"__MACOSX/", 9) == 0:
+        return NAME_ASIDE
+    while base and p[base - 1] != 47:     # "/"
+        base -= 1
+    if base == n:                         # a folder, or no name at all
+        return NAME_ASIDE if n else 0
+    p += base
+    n -= base
+    if (n >= 2 and memcmp(p, b"._", 2) == 0 or is_named(p, n, b".DS_Store")
+            or is_named(p, n, b"Thumbs.db") or is_named(p, n, b"desktop.ini")):
+        return NAME_ASIDE
+    return NAME_NPY if n >= 4 and memcmp(p + n - 4, b".npy", 4) == 0 else 0
 
 
 cdef struct Opening:
@@ -322,6 +346,22 @@ cdef class Directory:
             if not ascii_only(self.listing.names + row.name_offset, row.name_length):
                 out.append(i)
         return out
+
+    def name_kinds(self, uint8_t[::1] out not None):
+        """For each row 2 if its name is that of a folder, or of what macOS and Windows leave beside
+        files; 1 if it ends in ".npy"; else 0."""
+        cdef size_t i, n = <size_t>min(len(out), len(self))
+        cdef Row *row
+        cdef bytes name
+        if self.renamed is not None:
+            for i in range(n):
+                name = (<str>self.renamed[i]).encode("utf-8", "surrogateescape")
+                out[i] = name_kind(<const uint8_t *>PyBytes_AS_STRING(name), <size_t>len(name))
+            return
+        with nogil:
+            for i in range(n):
+                row = self.listing.rows + i
+                out[i] = name_kind(self.listing.names + row.name_offset, row.name_length)
 
     def names(self, Py_ssize_t start, Py_ssize_t stop, bint keys):
         """The names of these rows, decoded (APPNOTE 4.4.4 bit 11, D.1); `keys` drops ".npy"."""

@@ -5,7 +5,7 @@ Each kind of source tells how many samples it has, begins to read some of them, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import npyio
 
-from fastzip import _fetch, _keys, _ragged, _threads, errors
+from fastzip import _fetch, _fit, _ragged, _threads, errors
 from fastzip._npy import Header
+from fastzip._values import Lazy, Values, place, values_of
 from fastzip.npz import NpzFile
 
 __all__ = ["Padded", "Ragged"]
@@ -32,9 +33,9 @@ class _Members:
     _failures: Any = errors.Located
     """What `_take` raises when something is wrong with the samples."""
 
-    def __init__(self, npz: NpzFile, keys: Any) -> None:
+    def __init__(self, npz: NpzFile, keys: Any, what: str = "the source") -> None:
         self._npz = npz
-        self._positions = None if keys is None else _keys.resolve(npz.index, keys)
+        self._positions = _fit.choose(npz, keys, what)
 
     def __len__(self) -> int:
         return len(self._npz) if self._positions is None else len(self._positions)
@@ -55,8 +56,8 @@ class _Members:
 class Members(_Members):
     """Members that are alike: a batch is what `fetch` gives."""
 
-    def __init__(self, npz: NpzFile, keys: Any) -> None:
-        super().__init__(npz, keys)
+    def __init__(self, npz: NpzFile, keys: Any, what: str = "the source") -> None:
+        super().__init__(npz, keys, what)
         self._likely: Header | None = None  # of the next batch's first member
 
     def __reduce__(self) -> Any:
@@ -83,7 +84,7 @@ class _Unequal(_Members):
                 f"{type(self).__name__} takes an NpzFile, as fastzip.load opens it, not a "
                 f"{type(npz).__name__}"
             )
-        super().__init__(npz, keys)
+        super().__init__(npz, keys, type(self).__name__)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join([super().__repr__(), *self._options()])})"
@@ -247,8 +248,9 @@ class Rows:
 
     _failures: Any = Exception
 
-    def __init__(self, array: Any, rows: Samples | None) -> None:
-        self._array, self._rows = array, rows
+    def __init__(self, values: Values) -> None:
+        self._values = values
+        array: Any = values.array
         self._plain = (  # of others numpy.take would copy everything, each time
             type(array) in (np.ndarray, np.memmap)
             and array.flags.c_contiguous
@@ -258,24 +260,20 @@ class Rows:
         )
 
     def __len__(self) -> int:
-        return len(self._array) if self._rows is None else len(self._rows)
+        return len(self._values)
 
     def __repr__(self) -> str:
-        shape, dtype = getattr(self._array, "shape", None), getattr(self._array, "dtype", None)
-        if shape is None or dtype is None:
-            return f"{len(self)} of {type(self._array).__name__}"
-        return f"{len(self)} of {dtype}{list(shape)}"
+        return repr(self._values)
 
     def __reduce__(self) -> Any:
-        return Rows, (self._array, self._rows)
+        return Rows, (self._values,)
 
     def _begin(self, samples: Samples, threads: int | None) -> None:
         """Copying rows takes no time worth a thread."""
 
     def _take(self, samples: Samples, threads: int | None, begun: None) -> Any:
-        rows = samples if self._rows is None else self._rows[samples]
-        array = self._array
-        if not self._plain:
+        rows, array = self._values.chosen(samples), self._values.array
+        if isinstance(array, Lazy) or not self._plain:
             return array[rows]
         out = _fetch.new_batch((len(rows), *array.shape[1:]), array.dtype)
         if out.nbytes <= _PIECE:
@@ -292,28 +290,35 @@ class Rows:
 Source: TypeAlias = Members | Ragged | Padded | Rows
 
 
-def feed(given: Any, what: str) -> Source:
-    """What stands for a source: an archive, an array, or one of these with keys."""
-    keys: Any = None
+def feeds(given: Sequence[Any]) -> list[Source]:
+    """What stands for each of a Loader's sources, all of one length."""
+    sources = [_feed(source, place(number), number == 0) for number, source in enumerate(given)]
+    archives = [source._npz if isinstance(source, _Members) else None for source in sources]
+    wrong = _fit.mismatch([len(source) for source in sources], archives, "Loader")
+    if wrong is not None:
+        raise wrong
+    for source in sources:
+        if not isinstance(source, Rows):
+            alike: _fit.Alike = "whole" if isinstance(source, Members) else "rows"
+            _fit.check(source._npz, source._positions, alike, "Loader")
+    return sources
+
+
+def _feed(given: Any, what: str, first: bool) -> Source:
+    """An archive, an array, or one of these with keys."""
     if isinstance(given, (Padded, Ragged)):
         return given
-    if isinstance(given, tuple):
-        if len(given) != 2:
-            raise TypeError(f"{what} is a tuple of {len(given)}; it takes an archive and its keys")
-        given, keys = given
-    if isinstance(given, NpzFile):
-        return Members(given, keys)
-    if isinstance(given, (Padded, Ragged)):
-        kind = type(given).__name__
+    source, keys = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    if isinstance(source, NpzFile):
+        return Members(source, keys, what)
+    if isinstance(source, (Padded, Ragged)):
+        kind = type(source).__name__
         raise TypeError(f"{what} is a {kind} with keys; it takes them itself: {kind}(npz, keys)")
-    if isinstance(given, (str, bytes, npyio.NpzFile)) or hasattr(given, "__fspath__"):
-        raise TypeError(f"{what} is a {type(given).__name__}; open it with fastzip.load")
-    if isinstance(given, (list, tuple, Mapping)) or not hasattr(given, "__getitem__"):
+    if isinstance(source, npyio.NpzFile):
+        raise TypeError(f"{what} is an archive that numpy.load opened; open it with fastzip.load")
+    if first and isinstance(source, list):
         raise TypeError(
-            f"{what} is a {type(given).__name__}; it takes an NpzFile, an array, or one of these "
-            "and its keys as a tuple"
+            f"{what} is a list; it takes an NpzFile, an array, or one of these and its keys as a "
+            "tuple. Paths are opened with fastzip.load; make a list of values a NumPy array"
         )
-    rows = None if keys is None else np.arange(len(given), dtype=np.int64)[keys]
-    if rows is not None and rows.ndim != 1:
-        raise TypeError(f"the keys of {what} must be one-dimensional: a slice, positions, a mask")
-    return Rows(given, rows)
+    return Rows(values_of(given, what))

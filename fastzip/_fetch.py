@@ -27,6 +27,19 @@ _ROUNDS: Final = 8
 """After so many kinds of headers in one batch its members are read one at a time."""
 _CONVERTED: Final = 8 << 20
 """Bytes that are held twice at a time while members are converted."""
+NOT_AN_ARRAY: Final = "not an array, so it can't be a row of a batch", "no_array"
+
+
+def unfit(header: Header | None) -> tuple[str, str] | None:
+    """Why a member with this header can't be a row of any batch, and the code for that."""
+    if header is None:
+        return NOT_AN_ARRAY
+    dtype = header.spec.dtype
+    if dtype.hasobject:
+        return "an array of Python objects, which can't be fetched", "object_dtype"
+    if dtype.subdtype is not None or dtype.kind == "T":
+        return f"an array of {dtype}, which can't be fetched", "dtype"
+    return None
 
 
 def _matches(header: Header, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
@@ -41,7 +54,7 @@ def _is_direct(header: Header) -> bool:
     return not header.nbytes or (is_native(spec.dtype) and one_order)
 
 
-def _describe(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+def describe(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     return f"{dtype} of shape {shape}"
 
 
@@ -73,18 +86,10 @@ class _Batch:
 
     def admit(self, header: Header | None, position: int) -> Header:
         """This header, if its member can be a row."""
-        if header is None:
-            raise self.refusal(
-                position, "not an array, so it can't be a row of a batch", "no_array"
-            )
-        if header.spec.dtype.hasobject:
-            raise self.refusal(
-                position, "an array of Python objects, which can't be fetched", "object_dtype"
-            )
-        if header.spec.dtype.subdtype is not None or header.spec.dtype.kind == "T":
-            raise self.refusal(
-                position, f"an array of {header.spec.dtype}, which can't be fetched", "dtype"
-            )
+        why = unfit(header)
+        if header is None or why is not None:
+            what, code = why or NOT_AN_ARRAY
+            raise self.refusal(position, what, code)
         return header
 
     def first_header(self) -> Header:
@@ -176,8 +181,8 @@ class _Batch:
             first = self.reader.index.name(int(self.positions[self.first]))
             raise self.refusal(
                 int(self.positions[job]),
-                f"{_describe(header.spec.shape, native(header.spec.dtype))}, and {first} is "
-                f"{_describe(shape, dtype)}; the members of a batch must be alike",
+                f"{describe(header.spec.shape, native(header.spec.dtype))}, and {first} is "
+                f"{describe(shape, dtype)}; the members of a batch must be alike",
                 "unlike",
             )
 

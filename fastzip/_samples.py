@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import npyio
 
-from fastzip import _fetch, _keys, errors
+from fastzip import _fetch, _fit, errors
 from fastzip._npy import native
+from fastzip._values import OTHER_FILES, Values, path_refusal, place, values_of
 from fastzip.npz import NpzFile
 
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -28,13 +29,13 @@ a copy."""
 class _Archives:
     """The members of one archive, or of several one after the other."""
 
-    def __init__(self, sources: Sequence[Any], threads: int | None) -> None:
+    def __init__(self, sources: Sequence[Any], what: str, threads: int | None) -> None:
         pairs = [source if isinstance(source, tuple) else (source, None) for source in sources]
-        self._archives = [_opened(source) for source, _ in pairs]
+        self._archives = [_opened(source, what) for source, _ in pairs]
         self._pickled: list[bytes] = []
         self.threads = threads
         self.positions = [
-            None if keys is None else _keys.resolve(npz.index, keys)
+            _fit.choose(npz, keys, what)
             for npz, (_, keys) in zip(self._archives, pairs, strict=True)
         ]
         counts = [
@@ -59,6 +60,11 @@ class _Archives:
         if not self._archives:
             self._archives = [pickle.loads(pickled) for pickled in self._pickled]
         return self._archives
+
+    def check(self, alike: _fit.Alike, maker: str) -> None:
+        """Raise what keeps members from being samples; not asked again where this is unpickled."""
+        for npz, positions in zip(self._archives, self.positions, strict=True):
+            _fit.check(npz, positions, alike, maker)
 
     def _position(self, archive: int, indices: Indices) -> Indices:
         """Where these samples, which are this archive's, stand in it."""
@@ -146,34 +152,35 @@ class _Archives:
 class _Array:
     """An array, a row for each sample."""
 
-    def __init__(self, array: Any, what: str) -> None:
-        self.array: npt.NDArray[Any] = np.asarray(array)
-        self.what = what
-        if self.array.ndim == 0 or self.array.dtype.hasobject:
+    def __init__(self, values: Values, what: str) -> None:
+        self.values, self.what = values, what
+        if values.array.dtype.hasobject:
             raise TypeError(
-                f"{what} must be an archive (a path, an NpzFile, a list of them) or an array with "
-                f"a row for each sample, not {type(array).__name__}"
+                f"{what} is an array of Python objects; it must be an archive (a path, an NpzFile, "
+                "a list of them), or an array of numbers or text with a row for each sample"
             )
 
     def __len__(self) -> int:
-        return len(self.array)
+        return len(self.values)
 
     def place(self, index: int) -> str:
         return self.what
 
     def fetch(self, indices: Indices, empty: Empty | None) -> Any:
-        dtype = native(self.array.dtype)
+        array, rows = self.values.array, self.values.chosen(indices)
+        dtype = native(array.dtype)
         if empty is None:
-            return np.asarray(self.array[indices], dtype)
-        out = empty((len(indices), *self.array.shape[1:]), dtype)
-        if self.array.dtype == dtype and self.array.dtype.isnative:
-            np.take(self.array, indices, axis=0, out=np.asarray(out), mode="clip")
+            return np.asarray(array[rows], dtype)
+        out = empty((len(rows), *array.shape[1:]), dtype)
+        if isinstance(array, np.ndarray) and array.dtype == dtype and array.dtype.isnative:
+            np.take(array, rows, axis=0, out=np.asarray(out), mode="clip")
         else:
-            np.asarray(out)[...] = self.array[indices]
+            np.asarray(out)[...] = array[rows]
         return out
 
     def describe(self) -> tuple[str, int]:
-        text = f"{native(self.array.dtype)}{list(self.array.shape)}"
+        array = self.values.array
+        text = f"{native(array.dtype)}{[len(self), *array.shape[1:]]}"
         return text, zlib.crc32(text.encode())
 
 
@@ -188,18 +195,32 @@ class Samples:
     *sources : path, NpzFile, (one of these, keys), list of these, or array
         Sample i is member i of an archive, or ``keys[i]`` of it, where the keys are what
         `NpzFile.fetch` takes; archives in a list are one behind the other. Of an array it is row i.
+        Beside the first source a list that holds text, or numbers, has a value for each sample.
     threads : int, optional
         For each batch.
+    maker : str
+        What takes these sources, for messages.
+    alike : bool
+        Whether all members of an archive are to be of one dtype and shape.
     """
 
-    def __init__(self, *sources: Any, threads: int | None = None) -> None:
-        self.columns: list[Column] = []
-        for number, source in enumerate(sources):
-            what = f"arrays[{number - 1}]" if number else "the source"
-            self.columns.append(_column(source, what, threads))
-            n, wanted = len(self.columns[-1]), len(self)
-            if n != wanted:
-                raise ValueError(f"{what} has {n:,} samples, and the source has {wanted:,}")
+    def __init__(
+        self, *sources: Any, threads: int | None = None, maker: str, alike: bool = True
+    ) -> None:
+        self.columns = [
+            _column(source, place(number), threads, number == 0)
+            for number, source in enumerate(sources)
+        ]
+        archives = [
+            column.archives[0] if isinstance(column, _Archives) and len(column.ends) == 1 else None
+            for column in self.columns
+        ]
+        wrong = _fit.mismatch([len(column) for column in self.columns], archives, maker)
+        if wrong is not None:
+            raise wrong
+        for column in self.columns:
+            if isinstance(column, _Archives):
+                column.check("whole" if alike else "any", maker)
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -231,24 +252,32 @@ class Samples:
         return ", ".join(text for text, _ in parts), number
 
 
-def _column(source: Any, what: str, threads: int | None) -> Column:
-    several = isinstance(source, list) and all(_is_archive(one) for one in source)
-    if several and not source:
+def _column(source: Any, what: str, threads: int | None, first: bool) -> Column:
+    several = isinstance(source, list) and all(_is_archive(one, first) for one in source)
+    if several and first and not source:
         raise ValueError(f"{what} is an empty list")
-    if several or _is_archive(source):
-        return _Archives(source if several else [source], threads)
-    return _Array(source, what)
+    if several and source:
+        return _Archives(source, what, threads)
+    if _is_archive(source, True):
+        return _Archives([source], what, threads)
+    return _Array(values_of(source, what), what)
 
 
-def _is_archive(value: Any) -> bool:
+def _is_archive(value: Any, by_text: bool) -> bool:
+    """Is it an archive, its path, or one of these and its keys? Text is a path only `by_text`: in a
+    list beside the first source it is a label."""
     if isinstance(value, tuple) and len(value) == 2:
-        value = value[0]
-    return isinstance(value, (str, os.PathLike, npyio.NpzFile))
+        value, by_text = value[0], True
+    return isinstance(value, (os.PathLike, npyio.NpzFile)) or (by_text and isinstance(value, str))
 
 
-def _opened(source: Any) -> NpzFile:
+def _opened(source: Any, what: str) -> NpzFile:
     if isinstance(source, NpzFile):
         return source
     if isinstance(source, npyio.NpzFile):
-        raise TypeError("an archive that numpy.load opened; give its path, or use fastzip.load")
+        raise TypeError(
+            f"{what} is an archive that numpy.load opened; give its path, or use fastzip.load"
+        )
+    if os.fspath(source).lower().endswith(OTHER_FILES):
+        raise path_refusal(source, what)
     return NpzFile(source)

@@ -30,6 +30,10 @@ class Source:
 
     Raises
     ------
+    TypeError
+        If a source can't be taken.
+    ArrayError
+        If members of an archive are no arrays: `fastzip.errors.ArrayError`, which names them.
     ValueError
         If one of `arrays` has another length than `source`.
 
@@ -56,7 +60,7 @@ class Source:
     """
 
     def __init__(self, source: Any, *arrays: Any, threads: int | None = None) -> None:
-        self._samples = Samples(source, *arrays, threads=threads)
+        self._samples = Samples(source, *arrays, threads=threads, maker="Source", alike=False)
         text, content = self._samples.describe()
         self._repr = f"Source({text}; {len(self)} samples, content {content:08x})"
 

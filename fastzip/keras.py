@@ -42,6 +42,11 @@ class ArchiveDataset(keras.utils.PyDataset):
 
     Raises
     ------
+    TypeError
+        If a source can't be taken.
+    ArrayError
+        If members of an archive are of another dtype or shape than others, or no arrays:
+        `fastzip.errors.ArrayError`, which names them.
     ValueError
         If one of `arrays` has another length than `source`.
 
@@ -78,7 +83,7 @@ class ArchiveDataset(keras.utils.PyDataset):
         super().__init__(**options)
         if operator.index(batch_size) < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        self._samples = Samples(source, *arrays, threads=threads)
+        self._samples = Samples(source, *arrays, threads=threads, maker="ArchiveDataset")
         self._batch_size = batch_size
         self._rng = np.random.default_rng(seed) if shuffle else None
         self._order = np.arange(len(self._samples))

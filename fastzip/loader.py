@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import signal
 import zlib
@@ -19,6 +20,7 @@ from typing import (
     TypedDict,
     TypeVar,
     Unpack,
+    cast,
     overload,
 )
 
@@ -26,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _order, _threads
-from fastzip._feeds import Padded, Ragged, Samples, Source, feed
+from fastzip._feeds import Padded, Ragged, Samples, Source, feeds
 
 if TYPE_CHECKING:  # a plain "Loader" in an annotation is one of any batches
     import typing_extensions
@@ -89,6 +91,27 @@ def _whole(value: object, what: str, least: int, below: int = 1 << 62) -> int:
     return number
 
 
+_Init = TypeVar("_Init", bound=Callable[..., None])
+_OF_OTHERS: Final = {
+    "num_workers": "it has threads instead of processes, as many as threads= says",
+    "collate_fn": "it is collate= here, and gets the batch",
+    "pin_memory": "fastzip.torch.ArchiveDataset has it",
+}
+"""What people give to torch's DataLoader, and what there is for it."""
+
+
+def _says_what_there_is(init: _Init) -> _Init:
+    """Have an unknown parameter of other loaders' answered by what to write here."""
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **options: Any) -> None:
+        for name in _OF_OTHERS.keys() & options.keys():
+            raise TypeError(f"Loader has no parameter {name!r}: {_OF_OTHERS[name]}")
+        init(self, *args, **options)
+
+    return cast(_Init, checked)
+
+
 class _Progress:
     """How far an iterator has come; its loader looks at that of the one it made last.
 
@@ -112,11 +135,13 @@ class Loader(Generic[Item_co]):
     source : NpzFile, array, (NpzFile or array, keys), Padded or Ragged
         Where the samples come from. Sample i is member i of an archive in the order of its `files`,
         or row i of an array; or ``keys[i]`` of it, where the keys are what `NpzFile.fetch` takes:
-        names, positions, a slice, a boolean mask. An array is anything that has a length and is
-        indexed with an int64 array along its first axis. `Padded` and `Ragged` stand for members of
-        different lengths.
-    *arrays : as for source
-        More of each sample, such as its label; as many samples as `source` has.
+        names, positions, a slice, a boolean mask. Folders and the litter of macOS and Windows are
+        no samples. `Padded` and `Ragged` stand for members of different lengths.
+    *arrays : as for source, or a sequence
+        More of each sample, such as its label; as many samples as `source` has. Lists, columns of
+        pandas and Polars, tensors and the like are taken by position, and made an array now. What
+        has a shape and a dtype and reads its rows when it is indexed, such as an HDF5 or Zarr
+        array, is asked for each batch.
     batch_size : int
         Samples of a batch of this rank. The last batch of an epoch may have fewer.
     shuffle : bool, optional
@@ -148,6 +173,9 @@ class Loader(Generic[Item_co]):
     TypeError, ValueError
         If a source isn't one, the sources differ in length, or a number is out of its range; if
         there are no lengths to `bucket_by_length`.
+    ArrayError
+        If members of an archive can't be samples beside the others: `errors.ArrayError`, whose
+        ``.failed`` lists them. Their sizes, and the fronts of those of unusual size, tell.
     KeyError, IndexError
         If an archive doesn't have one of the keys.
 
@@ -273,6 +301,7 @@ class Loader(Generic[Item_co]):
     def __init__(
         self: Loader[Any], a: Any, b: Any, c: Any, d: Any, /, *arrays: Any, **kw: Unpack[Usual]
     ) -> None: ...
+    @_says_what_there_is
     def __init__(
         self,
         source: Any,
@@ -290,15 +319,8 @@ class Loader(Generic[Item_co]):
     ) -> None:
         if collate is not None and not callable(collate):
             raise TypeError(f"collate must be callable, not {type(collate).__name__}")
-        self._sources = [feed(source, "the source")]
-        for i, array in enumerate(arrays):
-            self._sources.append(feed(array, f"array {i}"))
+        self._sources = feeds((source, *arrays))
         self._length = len(self._sources[0])
-        for i, other in enumerate(self._sources[1:]):
-            if len(other) != self._length:
-                raise ValueError(
-                    f"the source has {self._length:,} samples, and array {i} has {len(other):,}"
-                )
         self.batch_size = _whole(batch_size, "batch_size", 1)
         self.shuffle = bool(shuffle)
         self.seed = _whole(seed, "seed", 0, _order.SEEDS)

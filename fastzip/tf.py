@@ -56,6 +56,11 @@ def dataset(
 
     Raises
     ------
+    TypeError
+        If a source can't be taken.
+    ArrayError
+        If members of an archive are of another dtype or shape than others, or no arrays:
+        `fastzip.errors.ArrayError`, which names them.
     ValueError
         If one of `arrays` has another length than `source`, or there is no sample. What is
         wrong with a member surfaces as ``tf.errors.UnknownError`` or ``InvalidArgumentError`` that
@@ -77,7 +82,7 @@ def dataset(
     >>> [labels.numpy().tolist() for images, labels in data]
     [[0, 1, 0], [1]]
     """
-    samples = Samples(source, *arrays, threads=threads)
+    samples = Samples(source, *arrays, threads=threads, maker="dataset")
     if not len(samples):
         raise ValueError("there is no sample")
     first = samples.fetch([0])

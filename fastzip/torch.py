@@ -92,7 +92,9 @@ class ArchiveDataset(Dataset[Any]):
         what `NpzFile.fetch` takes: names, positions, a slice, a mask. Archives in a list are one
         behind the other, and keep batched reads, which ``ConcatDataset`` doesn't.
     *arrays : the same, or array
-        More of each sample: archives, or an array or tensor with a row for each sample.
+        More of each sample: archives, or an array, tensor, list or column of pandas or Polars with
+        a value for each sample, taken by position. A list is archives only if they are open, or
+        given as `pathlib.Path`.
     transform : callable, optional
         Called for each sample with its parts, ``transform(image)`` or ``transform(image, label)``;
         what it returns is the sample.
@@ -110,8 +112,10 @@ class ArchiveDataset(Dataset[Any]):
     ------
     ValueError
         If one of `arrays` has another length than `source`.
+    ArrayError
+        If members of an archive are no arrays: `fastzip.errors.ArrayError`, which names them.
     TypeError
-        When a batch is read, if torch has no such dtype.
+        If a source can't be taken; when a batch is read, if torch has no such dtype.
     BadZipFile
         If an archive isn't one, or a member is damaged when it is read; with ``.code`` ``"stale"``
         if a file has changed when a worker starts.
@@ -151,7 +155,9 @@ class ArchiveDataset(Dataset[Any]):
         pin_memory: bool = False,
         threads: int | None = None,
     ) -> None:
-        self._samples = Samples(source, *arrays, threads=threads)
+        self._samples = Samples(
+            source, *arrays, threads=threads, maker="ArchiveDataset", alike=False
+        )
         self.transform = transform
         self.batch_transform = batch_transform
         self.pin_memory = pin_memory

@@ -272,7 +272,9 @@ def test_bad_arguments(lab, samples, path):
             Loader(samples, batch_size=wrong)
     with pytest.raises(ValueError, match=r"seed must be .* below 18,446,744,073,709,551,616"):
         Loader(samples, batch_size=4, seed=2**64)
-    with pytest.raises(ValueError, match="53 samples, and array 1 has 52"):
+    with pytest.raises(
+        ValueError, match="first source has 53 samples, and the third source has 52"
+    ):
         Loader(samples, LABELS, LABELS[1:], batch_size=4)
     with pytest.raises(TypeError, match="collate must be callable"):
         Loader(samples, batch_size=4, collate=3)
@@ -284,7 +286,6 @@ def test_bad_arguments(lab, samples, path):
         (path, "open it with fastzip.load"),
         (numpys, "open it with fastzip.load"),
         (3, "it takes an NpzFile, an array"),
-        ([1, 2], "a list; it takes an NpzFile, an array"),
         ({"a": 1}, "a dict; it takes"),
         ((samples, [0], 3), "a tuple of 3"),
         ((samples, "ix-000"), "list of keys"),
@@ -296,6 +297,10 @@ def test_bad_arguments(lab, samples, path):
         with pytest.raises(TypeError, match=text):
             Loader(samples, wrong, batch_size=4)
     numpys.close()
+    with pytest.raises(TypeError, match="the first source is a list; it takes an NpzFile, an arr"):
+        Loader([1, 2], batch_size=4)
+    with pytest.raises(ValueError, match="the second source has 2"):
+        Loader(samples, [1, 2], batch_size=4)
     with pytest.raises(KeyError, match="nope is not a file"):
         Loader((samples, ["nope"]), batch_size=4)
     with pytest.raises(IndexError):
@@ -443,10 +448,10 @@ def test_tqdm(samples, capsys):
 
 @pytest.fixture
 def damaged(lab):
-    """Sample 13 and 14 are damaged, and 30 is no array."""
+    """Sample 13 and 14 are damaged, and 30 is of another dtype, which its size doesn't tell."""
     members = [lab.Member(b"%03d.npy" % i, lab.npy(np.full(9, i))) for i in range(40)]
     members[13].crc = members[14].crc = 1
-    members[30] = lab.Member(b"030.txt", b"words")
+    members[30] = lab.Member(b"030.npy", lab.npy(np.full(9, 30.0)))
     with fastzip.load(lab.Archive(members).build()) as npz:
         yield npz
 
@@ -470,7 +475,7 @@ def test_failures_come_in_their_turn(damaged, prefetch):
         assert loader.state_dict()["position"] == 4 * i + 4
     assert got == {
         3: ("crc", "013.npy", [("013", "crc"), ("014", "crc")]),
-        7: ("no_array", "030.txt", [("030.txt", "no_array")]),
+        7: ("unlike", "030.npy", [("030", "unlike")]),
     }
     assert next(it, "end") == "end"
     assert loader.epoch == 1

@@ -50,9 +50,6 @@ LEFT_OUT |= {
     "StoredTestsWithSourceFile.test_append_to_concatenated_zip_file": (
         "the archive's offsets count a prefix that has been cut off"
     ),
-    "EncodedMetadataTests.test_read_after_append": (
-        "local header and directory have the name in different encodings"
-    ),
 }
 """Test -> why it can't hold for fastzip."""
 

@@ -253,7 +253,8 @@ class Reader:
             header = self._header(bytes(view[:12]), view, len(view), max_header_size)
             if header is not None and header.plain and header.spec.dtype.itemsize:
                 array = self._view(header, block, lead)
-                self._last = header
+                if not header.warns:
+                    self._last = header
                 return array
             if header is not None:
                 check_payload(header, len(view), self.limits.strict)

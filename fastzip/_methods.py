@@ -57,9 +57,9 @@ class Place(NamedTuple):
     flags: int
     method: int
     time: int
-    """Of the local header."""
+    """Of the local header, as are the next two."""
+    local_flags: int
     extra: bytes
-    """The local extra field."""
     central: bytes = b""
     """The extra field of the directory's entry; empty where nobody asks for it."""
 
@@ -349,9 +349,13 @@ def _zip_crypto(raw: _Raw, place: Place, pwd: bytes) -> Iterator[bytes]:
     keys = _core.ZipCrypto(pwd)
     header = bytearray(raw.take(_CIPHER_HEADER))
     keys.decrypt(header)
-    # With a descriptor the CRC wasn't known when this was written.
-    check = place.time >> 8 if place.flags & _DESCRIPTOR else place.crc >> 24
-    if header[-1] != check:
+    # With a descriptor the CRC wasn't known when this was written. Where the two headers disagree on
+    # that, zipfile goes by the directory and Info-ZIP's unzip by the local header: either will do.
+    checks = {
+        place.time >> 8 if flags & _DESCRIPTOR else place.crc >> 24
+        for flags in (place.flags, place.local_flags)
+    }
+    if header[-1] not in checks:
         raise Refused("wrong_password")
 
     def decrypted() -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import ast
 import io
 import math
 import pickle
+import re
 import tokenize
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -26,6 +27,7 @@ FRONT: Final = 512
 _KEPT: Final = 1024
 _KEPT_SIZE: Final = 4096
 """So many headers are kept, of at most so many bytes."""
+_LONG: Final = re.compile(rb"[0-9]L\s*[,)]")
 
 
 # A hostile header makes the parser of literals fail in many ways; all mean the same. Not every
@@ -130,6 +132,11 @@ class Header(NamedTuple):
     @property
     def offset(self) -> int:
         return len(self.raw)
+
+    @property
+    def warns(self) -> bool:
+        """Did Python 2 write it, with 3L for 3? NumPy's parser warns of that each time."""
+        return _LONG.search(self.raw) is not None
 
     @property
     def sized(self) -> bool:
@@ -264,7 +271,7 @@ class HeaderCache:
         header = self._seen.get(raw)
         if header is None:
             header = parse(raw, max_header_size)
-            if len(raw) <= _KEPT_SIZE:
+            if len(raw) <= _KEPT_SIZE and not header.warns:
                 if len(self._seen) >= _KEPT:
                     self._seen.clear()
                 self._seen[raw] = header

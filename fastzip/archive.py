@@ -6,6 +6,7 @@ whose class this is a subclass.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -41,6 +42,14 @@ Member: TypeAlias = str | zipfile.ZipInfo
 Names: TypeAlias = Iterable[Member | SupportsIndex] | slice
 _CLOSED: Final = "Attempt to use ZIP archive that was already closed"
 _LISTS: Final = ("filelist", "NameToInfo")
+
+
+def _is_cp437(encoding: str) -> bool:
+    """Is it what names without the UTF-8 flag are in by default?"""
+    try:
+        return codecs.lookup(encoding).name == "cp437"
+    except LookupError:  # so no name had to be decoded
+        return False
 
 
 @contextlib.contextmanager
@@ -190,6 +199,8 @@ class ZipFile(zipfile.ZipFile):
         del self.filelist, self.NameToInfo
         if self.metadata_encoding:  # the index knows names as they are by default
             self._list()
+            if not _is_cp437(self.metadata_encoding):
+                reader.directory.names_are_foreign()
 
     # ------------------------------------------------------------------------------------ listing
 

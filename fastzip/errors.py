@@ -377,6 +377,7 @@ TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
     "zip64_extra_short": (_BAD, "a zip64 extra field lacks a value that its header needs"),
     "zip64_extra_missing": (_BAD, "a header needs a zip64 extra field and has none"),
     "behind_archive": (_BAD, "there are bytes behind the archive, which strict=True refuses"),
+    "zip64_disks": (_BAD, "the zip64 locator counts 0 disks, which strict=True refuses"),
     "prefix": (_BAD, "there are bytes in front of the first member, which strict=True refuses"),
     "duplicate_name": (_BAD, "two members are of one name or key, which strict=True refuses"),
     "max_members": (LimitError, "the archive has more members than max_members"),

@@ -104,14 +104,12 @@ cdef inline size_t head_of(const Batch *b, size_t at) noexcept nogil:
     return b.head_len if b.kinds == NULL else b.kinds[b.which[at]].head_len
 
 
-cdef inline size_t span_length(const Span *s, size_t extra) noexcept nogil:
-    """Local header, data and descriptor, if the extra field is `extra` bytes; never into the next
-    structure. check_row has compared the sizes."""
-    cdef uint64_t n = LOCAL_SIZE + s.row.name_length + extra
+cdef inline size_t span_length(const Span *s, size_t names, size_t extra) noexcept nogil:
+    """Local header, data and a descriptor, which only the header may tell of, if its name and extra field
+    are so long; never into the next structure. check_row has compared the sizes."""
+    cdef uint64_t n = LOCAL_SIZE + names + extra + DESCRIPTOR_MAX
     if not owns_nothing(s.row) or s.row.compressed_size <= EMPTY_STREAM:
         n += s.row.compressed_size
-    if s.row.flags & FLAG_DESCRIPTOR:
-        n += DESCRIPTOR_MAX
     return <size_t>(n if n < s.limit - s.start else s.limit - s.start)
 
 
@@ -138,7 +136,7 @@ cdef inline int plan(const Batch *b, size_t at, Span *s) noexcept nogil:
     if status == OK and s.row.size != b.head_len + b.row_bytes and b.places == NULL:
         status = OTHER_HEADER
     if status == OK:
-        s.length = span_length(s, fz_hint(b.extra_hint))
+        s.length = span_length(s, s.row.name_length, fz_hint(b.extra_hint))
     return status
 
 
@@ -160,10 +158,16 @@ cdef inline int find_nothing(const Batch *b, const Span *s, size_t data, uint64_
     return OK if empty_stream(s.bytes + data, <size_t>size) else GAP
 
 
+cdef inline int check_header(const Batch *b, const Span *s, size_t *data) noexcept nogil:
+    """local_header, of the bytes in hand."""
+    return local_header(s.bytes, s.length, s.row, s.name, s.limit - s.start, b.rules.strict,
+                        b.rules.cp437_names, data)
+
+
 cdef inline int find_data(const Batch *b, const Span *s, size_t *data) noexcept nogil:
     """Check the local header and what stands behind the data, from bytes in hand."""
     cdef uint64_t size = s.row.compressed_size, room = s.limit - s.start
-    cdef int status = local_header(s.bytes, s.length, s.row, s.name, room, b.rules.strict, data)
+    cdef int status = check_header(b, s, data)
     if status != OK:
         return status
     room -= data[0]
@@ -172,11 +176,11 @@ cdef inline int find_data(const Batch *b, const Span *s, size_t *data) noexcept 
     if size > s.length - data[0]:
         return READ_MORE
     room -= size
-    if s.row.flags & FLAG_DESCRIPTOR:
+    if described(s.bytes, s.row):
         size = s.length - data[0] - size
         if size < DESCRIPTOR_MAX and size < room:
             return READ_MORE
-        return descriptor(s.bytes + (s.length - size), <size_t>size, s.row, room if b.rules.strict else 0)
+        return behind_data(s.bytes, s.bytes + (s.length - size), <size_t>size, s.row, room, b.rules.strict)
     return GAP if b.rules.strict and room else OK
 
 
@@ -186,43 +190,43 @@ cdef inline void learn_extra(const Batch *b, const uint8_t *header) noexcept nog
 
 cdef inline int read_stored(const Batch *b, Scratch *s, Span *p) noexcept nogil:
     """A stored member: header bytes to scratch, payload to its row, one read for both."""
-    cdef size_t front = LOCAL_SIZE + p.row.name_length, extra = fz_hint(b.extra_hint), data, tries
+    cdef size_t front = LOCAL_SIZE + p.row.name_length + fz_hint(b.extra_hint), data, tries
     cdef uint8_t *at = row_of(b, p.at)
     cdef uint8_t *scratch
     cdef uint8_t behind[DESCRIPTOR_MAX]
-    cdef uint64_t room = p.limit - p.start - front - p.row.size, n
+    cdef uint64_t most = p.limit - p.start - p.row.size, room, n    # check_row has compared
     cdef size_t head_len = head_of(b, p.at)
     cdef size_t row_bytes = <size_t>p.row.size - head_len
     cdef int status = OK
     for tries in range(2):
-        if extra > room:
-            extra = <size_t>room
-        status = reserve(&s.output, front + extra + head_len)
+        if front > most:
+            front = <size_t>most
+        status = reserve(&s.output, front + head_len)
         if status != OK:
             return status
         scratch = <uint8_t *>s.output.ptr
-        status = fill_two(b.source, scratch, front + extra + head_len, at, row_bytes, p.start)
+        status = fill_two(b.source, scratch, front + head_len, at, row_bytes, p.start)
         if status != OK:
             return status
-        p.bytes, p.length = scratch, front + extra
-        status = local_header(scratch, front + extra, p.row, p.name, p.limit - p.start,
-                              b.rules.strict, &data)
-        if status == READ_MORE or (status == OK and data != front + extra):
-            extra = le16(scratch + 28)
+        p.bytes, p.length = scratch, front
+        status = check_header(b, p, &data)
+        if status == READ_MORE or (status == OK and data != front):
+            front = LOCAL_SIZE + <size_t>le16(scratch + 26) + le16(scratch + 28)
             learn_extra(b, scratch)
             status = READ_MORE   # the guess was wrong, the second is not
             continue
         break
     if status != OK:
         return SHORT_READ if status == READ_MORE else status    # it changed between two reads
-    if p.row.flags & FLAG_DESCRIPTOR:
-        n = room - extra if room - extra < DESCRIPTOR_MAX else DESCRIPTOR_MAX
+    room = most - data
+    if described(scratch, p.row):
+        n = room if room < DESCRIPTOR_MAX else DESCRIPTOR_MAX
         status = fill(b.source, behind, p.start + data + p.row.size, <size_t>n)
         if status == OK:
-            status = descriptor(behind, <size_t>n, p.row, room - extra if b.rules.strict else 0)
+            status = behind_data(scratch, behind, <size_t>n, p.row, room, b.rules.strict)
         if status != OK:
             return status
-    elif b.rules.strict and room > extra:
+    elif b.rules.strict and room:
         return GAP
     if b.verify:
         status = check_crc(b.engines, b.engines.crc(0, scratch + data, head_len), at, row_bytes,
@@ -464,7 +468,7 @@ cdef inline int run_late(const Batch *b, Scratch *s, Span *p) noexcept nogil:
     if status != OK:
         return status
     learn_extra(b, header)
-    p.length = span_length(p, le16(header + 28))
+    p.length = span_length(p, le16(header + 26), le16(header + 28))
     p.status = OK
     read_spans(b, s, p, 1)
     if p.status != OK:

@@ -31,9 +31,11 @@ cdef extern from "pool.h" nogil:
 cdef struct Place:               # where the directory is
     uint64_t start, size, shift, count
     bint is64
+    bint no_disks                # the zip64 locator says that there are none
 
 cdef struct Rules:               # what the caller asks of an archive; UINT64_MAX: no limit
     bint strict                  # refuse what is ambiguous but common
+    bint cp437_names             # names without the UTF-8 flag are in code page 437
     uint64_t max_members, max_total_size, max_member_size
 
 cdef struct Listing:             # the directory, read
@@ -74,7 +76,7 @@ cdef inline int end_record(const Bytes *s, const uint8_t *tail, size_t n, uint64
         return COMMENT_LENGTH
     if s.size - end > BEHIND_MAX:
         return NO_EOCD
-    place.is64 = False
+    place.is64 = place.no_disks = False
     end = where
     if where >= LOCATOR_SIZE:
         status = fill(s, locator, where - LOCATOR_SIZE, LOCATOR_SIZE)
@@ -99,8 +101,10 @@ cdef inline int end_record(const Bytes *s, const uint8_t *tail, size_t n, uint64
                     bound = True
                     break
             if bound:
-                if le32(locator + 4) != 0 or le32(locator + 16) != 1:
+                # OneDrive and SharePoint count 0 disks.
+                if le32(locator + 4) != 0 or le32(locator + 16) > 1:
                     return MULTI_DISK
+                place.no_disks = le32(locator + 16) == 0
                 if record[14] > 45:
                     return ZIP64_VERSION
                 if ((count != SENTINEL16 and count != le64(record + 32))
@@ -209,6 +213,9 @@ cdef inline int find_directory(const Bytes *s, bint strict, Place *place, uint64
             if second != NO_EOCD:
                 status = BEHIND_ARCHIVE if second == OK and strict else second
     memory_give(tail)
+    if status == OK and strict and place.no_disks:
+        bad[0] = place.start + place.size
+        return ZIP64_DISKS
     return status
 
 
@@ -488,6 +495,36 @@ cdef inline uint64_t record_of(const Listing *l, uint64_t i) noexcept nogil:
         for k in range(i):
             over += l.rows[k + 1].record < l.rows[k].record
     return (over << 32) | l.rows[i].record
+
+
+cdef inline int same_entry(const Bytes *s, const Listing *l, uint64_t i, uint64_t j, uint64_t at_i,
+                           uint64_t at_j, bint *same) noexcept nogil:
+    """Are entries i and j of the directory, which begin at at_i and at_j, the same, byte for byte?"""
+    cdef const Row *a = l.rows + i
+    cdef const Row *b = l.rows + j
+    cdef uint8_t left[1024]
+    cdef uint8_t right[1024]
+    # No entry is as long as 32 bits count.
+    cdef uint32_t n = <uint32_t>((l.rows[i + 1].record if i + 1 < l.count else l.size) - at_i)
+    cdef uint32_t m = <uint32_t>((l.rows[j + 1].record if j + 1 < l.count else l.size) - at_j)
+    cdef size_t part
+    cdef int status
+    same[0] = (n == m and a.crc == b.crc and a.size == b.size and a.compressed_size == b.compressed_size
+               and a.name_length == b.name_length)
+    at_i += l.start
+    at_j += l.start
+    while same[0] and n:
+        part = n if n < sizeof(left) else sizeof(left)
+        status = fill(s, left, at_i, part)
+        if status == OK:
+            status = fill(s, right, at_j, part)
+        if status != OK:
+            return status
+        same[0] = memcmp(left, right, part) == 0
+        at_i += part
+        at_j += part
+        n -= <uint32_t>part
+    return OK
 
 
 cdef inline uint64_t find_twin(const Listing *l, const Table *t) noexcept nogil:

@@ -37,6 +37,40 @@ cdef uint8_t name_kind(const uint8_t *p, size_t n) noexcept nogil:
     return NAME_NPY if n >= 4 and memcmp(p + n - 4, b".npy", 4) == 0 else 0
 
 
+cdef int find_limits(const Bytes *s, const Listing *l, Sortable *order, uint64_t *limits) noexcept nogil:
+    """limits[i]: where the member of row i must end; a status.
+
+    Members of equal offset overlap, and none has room. But an entry may stand in the directory twice, byte
+    for byte, as in Android packages that were signed twice: then both are of the one member. More often is
+    refused: nobody writes it, and so what an archive holds could grow with the square of its size."""
+    cdef uint64_t n = l.count, next_ = l.start, limit, over = 0, i, k
+    cdef bint same
+    cdef int status
+    for i in range(n):
+        order[i].offset, order[i].row = l.rows[i].header_offset, i
+        over += i > 0 and l.rows[i].record < l.rows[i - 1].record
+        limits[i] = (over << 32) | l.rows[i].record     # for now, where its entry begins
+    qsort(order, n, sizeof(Sortable), by_offset)
+    i = n
+    while i > 0:
+        k = i - 1
+        while k > 0 and order[k - 1].offset == order[k].offset:
+            k -= 1
+        same = i - k == 1
+        if i - k == 2:
+            status = same_entry(s, l, order[k].row, order[k + 1].row, limits[order[k].row],
+                                limits[order[k + 1].row], &same)
+            if status != OK:
+                return status
+        limit = next_ if same else order[k].offset
+        if order[k].offset < next_:
+            next_ = order[k].offset
+        while i > k:
+            i -= 1
+            limits[order[i].row] = limit
+    return OK
+
+
 cdef struct Opening:
     const Bytes *source
     const Rules *rules
@@ -89,6 +123,7 @@ cdef class Directory:
         cdef int64_t entered
         self.table.seed0, self.table.seed1 = seed0, seed1
         self.rules.strict = strict
+        self.rules.cp437_names = True
         self.rules.max_members = UINT64_MAX if max_members is None else max_members
         self.rules.max_total_size = UINT64_MAX if max_total_size is None else max_total_size
         self.rules.max_member_size = UINT64_MAX if max_member_size is None else max_member_size
@@ -138,35 +173,35 @@ cdef class Directory:
         """Has anything been looked up by name?"""
         return self.table.slots != NULL
 
-    cdef int _need_limits(self) noexcept:
+    cdef int _need_limits(self, Source source) noexcept:
         """Where each member must end, for archives that aren't in the order of their offsets; a
         status."""
-        cdef uint64_t n = self.listing.count, i, next_ = self.listing.start, at
+        cdef uint64_t n = self.listing.count
         cdef Sortable *order
         cdef uint64_t *limits
+        cdef int64_t entered
+        cdef int status = MEMORY
         if self.listing.ordered or self.limits != NULL:
             return OK
+        entered = source._enter()
+        if entered < 0:
+            return CLOSED
         order = <Sortable *>memory_take(n * sizeof(Sortable))
         limits = <uint64_t *>memory_take(n * sizeof(uint64_t))
-        if order == NULL or limits == NULL:
-            memory_give(order)
-            memory_give(limits)
-            return MEMORY
-        for i in range(n):
-            order[i].offset, order[i].row = self.listing.rows[i].header_offset, i
-        qsort(order, n, sizeof(Sortable), by_offset)
-        i = n
-        while i > 0:                      # members of equal offset overlap: none has room
-            i -= 1
-            limits[order[i].row] = next_
-            at = order[i].offset
-            if at < next_:
-                next_ = at
-            if i + 1 < n and order[i + 1].offset == at:
-                limits[order[i].row] = limits[order[i + 1].row] = at
+        if order != NULL and limits != NULL:
+            with nogil:
+                status = find_limits(&source.bytes_, &self.listing, order, limits)
+        source._leave(entered)
         memory_give(order)
-        self.limits = limits
-        return OK
+        if status == OK and self.limits == NULL:
+            self.limits = limits
+        else:                             # it failed, or another thread was quicker
+            memory_give(limits)
+        return status
+
+    def names_are_foreign(self):
+        """Names without the UTF-8 flag are in an encoding that the caller knows, not in code page 437."""
+        self.rules.cp437_names = False
 
     def build_table(self):
         """Prepare the lookup by name; done at the first one otherwise. Returns a status."""

@@ -17,20 +17,20 @@ cdef inline int find_front(const Batch *b, Scratch *s, Span *p, size_t n, size_t
     cdef int status = look_up(b, 0, p)
     if status != OK:
         return status
-    all = span_length(p, fz_hint(b.extra_hint))
+    all = span_length(p, p.row.name_length, fz_hint(b.extra_hint))
     part += p.row.name_length
     p.length = <size_t>(all if all < part else part)
     read_spans(b, s, p, 1)
     if p.status != OK:
         return p.status
-    status = local_header(p.bytes, p.length, p.row, p.name, p.limit - p.start, b.rules.strict, data)
+    status = check_header(b, p, data)
     if status == READ_MORE or (status == OK and data[0] + 4 > p.length):
         learn_extra(b, p.bytes)
         p.length = <size_t>(p.limit - p.start if p.limit - p.start < want else want)
         read_spans(b, s, p, 1)
         if p.status != OK:
             return p.status
-        status = local_header(p.bytes, p.length, p.row, p.name, p.limit - p.start, b.rules.strict, data)
+        status = check_header(b, p, data)
     return SHORT_READ if status == READ_MORE else status
 
 
@@ -69,8 +69,8 @@ cdef inline int c_find_data(const Batch *b, Scratch *s, Span *p, uint64_t *offse
         return OK
     end = offset[0] + p.row.compressed_size      # within the limit: local_header has compared
     room = p.limit - end
-    if p.row.flags & FLAG_DESCRIPTOR == 0:
+    if not described(p.bytes, p.row):
         return GAP if b.rules.strict and room else OK
     data = <size_t>(room if room < DESCRIPTOR_MAX else DESCRIPTOR_MAX)
     status = fill(b.source, behind, end, data)
-    return descriptor(behind, data, p.row, room if b.rules.strict else 0) if status == OK else status
+    return behind_data(p.bytes, behind, data, p.row, room, b.rules.strict) if status == OK else status

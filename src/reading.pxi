@@ -17,11 +17,10 @@ cdef int of_one(Batch *b, Source source, Directory directory, const int64_t *pos
     """Make it a batch of one member; a status."""
     if not 0 <= position[0] < <int64_t>directory.listing.count:
         raise IndexError(position[0])
-    if directory._need_limits() != OK:
-        return MEMORY
+    cdef int status = directory._need_limits(source)
     prepare(b, source, directory, verify)
     b.positions, b.n = position, 1
-    return OK
+    return status
 
 
 cdef int read_one(Batch *b, Source source, const Row *row, void *out, size_t room_behind) except? -1:
@@ -121,8 +120,8 @@ def read_front(Source source not None, Directory directory not None, int64_t pos
 
 def locate(Source source not None, Directory directory not None, int64_t position):
     """Where a member's data are and what they are, by whatever method and encrypted or not, all that
-    header and directory say of it checked: (offset, compressed size, size, CRC, flags, method, time of
-    the local header, local extra field); or a status."""
+    header and directory say of it checked: (offset, compressed size, size, CRC, flags, method; and of the
+    local header time, flags, extra field); or a status."""
     cdef Batch b
     cdef Row *row
     cdef Span p
@@ -130,6 +129,7 @@ def locate(Source source not None, Directory directory not None, int64_t positio
     cdef int64_t entered
     cdef uint64_t offset = 0
     cdef bytes header = b""
+    cdef const uint8_t *local
     cdef int status = of_one(&b, source, directory, &position, False)
     if status != OK:
         return int(status)
@@ -154,8 +154,9 @@ def locate(Source source not None, Directory directory not None, int64_t positio
     if status != OK:
         return int(status)
     row = directory.listing.rows + position
+    local = <const uint8_t *>PyBytes_AS_STRING(header)
     return (offset, row.compressed_size, row.size, row.crc, row.flags, row.method,
-            le16(<const uint8_t *>PyBytes_AS_STRING(header) + 10), header[LOCAL_SIZE + row.name_length:])
+            le16(local + 10), le16(local + 6), header[LOCAL_SIZE + <size_t>le16(local + 26):])
 
 
 cdef bint set_rows(Batch *b, Source source, Directory directory, const int64_t[::1] positions,
@@ -164,6 +165,7 @@ cdef bint set_rows(Batch *b, Source source, Directory directory, const int64_t[:
     """Set up a batch of rows, as `fetch` describes it. False if there is nothing to run: the statuses
     tell why."""
     cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
+    cdef int status
     if statuses.shape[0] != n or (rows is not None and rows.shape[0] != n):
         raise ValueError("positions, rows and statuses differ in length")
     for i in range(n):
@@ -177,8 +179,9 @@ cdef bint set_rows(Batch *b, Source source, Directory directory, const int64_t[:
         raise ValueError("rows overlap")
     if n == 0:
         return False
-    if directory._need_limits() != OK:
-        set_all(statuses, MEMORY)
+    status = directory._need_limits(source)
+    if status != OK:
+        set_all(statuses, status)
         return False
     prepare(b, source, directory, verify)
     b.positions, b.n = &positions[0], <size_t>n
@@ -257,7 +260,11 @@ def read_many(Source source not None, Directory directory not None, const int64_
             raise IndexError(f"no member at position {positions[i]}")
         places[i] = 0
         statuses[i] = MEMORY
-    if n == 0 or directory._need_limits() != OK:
+    if n == 0:
+        return None
+    failed = directory._need_limits(source)
+    if failed != OK:
+        set_all(statuses, failed)
         return None
     prepare(&b, source, directory, verify)
     b.positions, b.n = &positions[0], <size_t>n

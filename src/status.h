@@ -27,6 +27,7 @@
     X(CD_TRAILING, "cd_trailing") \
     /* What strict=True refuses, and limits of the caller's. */ \
     X(BEHIND_ARCHIVE, "behind_archive") \
+    X(ZIP64_DISKS, "zip64_disks") \
     X(PREFIX, "prefix") \
     X(DUPLICATE_NAME, "duplicate_name") \
     X(MAX_MEMBERS, "max_members") \

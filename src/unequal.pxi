@@ -76,7 +76,7 @@ def find_kinds(Source source not None, Directory directory not None, const int64
         if not 0 <= positions[i] < <int64_t>directory.listing.count:
             raise IndexError(f"no member at position {positions[i]}")
     # Only zlib-ng can stop in the middle.
-    if n == 0 or not kinds or engines.init == NULL or directory._need_limits() != OK:
+    if n == 0 or not kinds or engines.init == NULL or directory._need_limits(source) != OK:
         return
     prepare(&b, source, directory, False)
     b.positions, b.n = &positions[0], <size_t>n
@@ -108,6 +108,7 @@ cdef bint set_parts(Batch *b, Source source, Directory directory, const int64_t[
     cdef Py_ssize_t i, n = positions.shape[0], count = <Py_ssize_t>directory.listing.count
     cdef size_t total = 0, at = 0
     cdef uint64_t size
+    cdef int status
     if not n == which.shape[0] == places.shape[0] == statuses.shape[0]:
         raise ValueError("positions, which, places and statuses differ in length")
     for i in range(n):
@@ -125,8 +126,9 @@ cdef bint set_parts(Batch *b, Source source, Directory directory, const int64_t[
         total += <size_t>size
     if n == 0:
         return False
-    if directory._need_limits() != OK:
-        set_all(statuses, MEMORY)
+    status = directory._need_limits(source)
+    if status != OK:
+        set_all(statuses, status)
         return False
     prepare(b, source, directory, verify)
     b.positions, b.n = &positions[0], <size_t>n

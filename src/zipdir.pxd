@@ -28,7 +28,8 @@ cdef enum:
     FLAG_DESCRIPTOR = 0x0008 #         bit 3: sizes and CRC stand behind the data
     FLAG_UTF8 = 0x0800       #         bit 11: the name is UTF-8, else code page 437
     FLAG_UNKNOWN = 0xC020    #         bits 5, 14, 15: patch data, reserved
-    FLAG_BOTH = 0x2049       #         what local and central header must agree on
+    FLAG_BOTH = 0x2049       #         what local and central header must agree on, strictly; else all
+                             #         but bit 3
     STORED = 0               # 4.4.5
     DEFLATED = 8
     DEFLATE64 = 9
@@ -43,6 +44,7 @@ cdef enum:
     AES_LEAST = 20           #         and AES: a salt of 8 bytes or more, a check value, a MAC
     HIGHEST_VERSION = 63     # 4.4.3   version needed, low byte
     UNICODE_PATH = 0x7075    # 4.6.9   extra field: the name once more, in UTF-8
+    DESCRIPTOR_MAGIC = 0x08074B50  # 4.3.9.3  in front of most data descriptors
 
 cdef enum:
     SENTINEL16 = 0xFFFF
@@ -52,6 +54,30 @@ cdef extern from *:
     """
     const uint32_t SENTINEL32 "FZ_SENTINEL32"   # 4.4.1.4: the value stands in the zip64 record
     bint unlikely(bint) noexcept nogil          # Cython's own macro
+
+cdef extern from *:
+    """
+    /* D.1: the upper half of code page 437, in Unicode. */
+    static const uint16_t fz_cp437[128] = {
+        0x00C7, 0x00FC, 0x00E9, 0x00E2, 0x00E4, 0x00E0, 0x00E5, 0x00E7,
+        0x00EA, 0x00EB, 0x00E8, 0x00EF, 0x00EE, 0x00EC, 0x00C4, 0x00C5,
+        0x00C9, 0x00E6, 0x00C6, 0x00F4, 0x00F6, 0x00F2, 0x00FB, 0x00F9,
+        0x00FF, 0x00D6, 0x00DC, 0x00A2, 0x00A3, 0x00A5, 0x20A7, 0x0192,
+        0x00E1, 0x00ED, 0x00F3, 0x00FA, 0x00F1, 0x00D1, 0x00AA, 0x00BA,
+        0x00BF, 0x2310, 0x00AC, 0x00BD, 0x00BC, 0x00A1, 0x00AB, 0x00BB,
+        0x2591, 0x2592, 0x2593, 0x2502, 0x2524, 0x2561, 0x2562, 0x2556,
+        0x2555, 0x2563, 0x2551, 0x2557, 0x255D, 0x255C, 0x255B, 0x2510,
+        0x2514, 0x2534, 0x252C, 0x251C, 0x2500, 0x253C, 0x255E, 0x255F,
+        0x255A, 0x2554, 0x2569, 0x2566, 0x2560, 0x2550, 0x256C, 0x2567,
+        0x2568, 0x2564, 0x2565, 0x2559, 0x2558, 0x2552, 0x2553, 0x256B,
+        0x256A, 0x2518, 0x250C, 0x2588, 0x2584, 0x258C, 0x2590, 0x2580,
+        0x03B1, 0x00DF, 0x0393, 0x03C0, 0x03A3, 0x03C3, 0x00B5, 0x03C4,
+        0x03A6, 0x0398, 0x03A9, 0x03B4, 0x221E, 0x03C6, 0x03B5, 0x2229,
+        0x2261, 0x00B1, 0x2265, 0x2264, 0x2320, 0x2321, 0x00F7, 0x2248,
+        0x00B0, 0x2219, 0x00B7, 0x221A, 0x207F, 0x00B2, 0x25A0, 0x00A0,
+    };
+    """
+    const uint16_t *cp437 "fz_cp437"
 
 # One member, as the directory states it; the layout is public (fastzip.index.ROW).
 cdef struct Row:
@@ -209,6 +235,12 @@ cdef inline uint64_t most_ratio(uint16_t method) noexcept nogil:
     return 0
 
 
+cdef inline uint16_t least_name(const Row *row) noexcept nogil:
+    """So many bytes the name takes in the local header at least: there it may be in code page 437, whose
+    characters have up to three bytes in UTF-8."""
+    return row.name_length // 3 if row.flags & FLAG_UTF8 else row.name_length
+
+
 cdef inline int check_any(const Row *row, uint64_t limit) noexcept nogil:
     """What check_row does, for members by every method that is read, and encrypted with a password."""
     cdef uint64_t room, packed = row.compressed_size, extra = 0, ratio = most_ratio(row.method)
@@ -220,9 +252,9 @@ cdef inline int check_any(const Row *row, uint64_t limit) noexcept nogil:
         return FLAGS
     if ratio == 0 or (row.method == AES and not row.flags & FLAG_PASSWORD):
         return METHOD
-    if row.header_offset > limit or limit - row.header_offset < LOCAL_SIZE + <uint64_t>row.name_length:
+    if row.header_offset > limit or limit - row.header_offset < LOCAL_SIZE + <uint64_t>least_name(row):
         return OVERLAP
-    room = limit - row.header_offset - LOCAL_SIZE - row.name_length
+    room = limit - row.header_offset - LOCAL_SIZE - least_name(row)
     if packed > room:
         return OVERLAP
     if row.flags & FLAG_PASSWORD:
@@ -251,11 +283,11 @@ cdef inline int check_row(const Row *row, uint64_t limit) noexcept nogil:
         return FLAGS
     if row.method != STORED and row.method != DEFLATED:
         return METHOD
-    if row.header_offset > limit or limit - row.header_offset < LOCAL_SIZE + <uint64_t>row.name_length:
+    if row.header_offset > limit or limit - row.header_offset < LOCAL_SIZE + <uint64_t>least_name(row):
         return OVERLAP
     if owns_nothing(row):
         return OK
-    room = limit - row.header_offset - LOCAL_SIZE - row.name_length
+    room = limit - row.header_offset - LOCAL_SIZE - least_name(row)
     if row.compressed_size > room:
         return OVERLAP
     if row.method == STORED:
@@ -277,61 +309,131 @@ cdef inline bint left_out(uint32_t stated, uint64_t true) noexcept nogil:
     return stated == 0 or stated == SENTINEL32 or stated == true
 
 
-cdef inline int local_header(const uint8_t *p, size_t n, const Row *row, const uint8_t *name,
-                             uint64_t room, bint strict, size_t *data) noexcept nogil:
-    """4.3.7. Must say what the directory said; `data` is where the data begin, from `p`. The next
-    structure begins `room` bytes from there: header and data must fit, as check_row has found them to
-    do without an extra field. Strictly, it must also be told in the same encoding what the name is,
-    and sizes that a descriptor repeats must be left out or right.
+cdef inline bint same_text(const uint8_t *narrow, size_t n, const uint8_t *wide, size_t m) noexcept nogil:
+    """Is code page 437's `narrow` the text that `wide` is in UTF-8?"""
+    cdef size_t i, at = 0
+    cdef uint8_t form[3]
+    cdef size_t length
+    cdef uint16_t c
+    for i in range(n):
+        c = narrow[i] if narrow[i] < 0x80 else cp437[narrow[i] - 0x80]
+        if c < 0x80:
+            length, form[0] = 1, <uint8_t>c
+        elif c < 0x800:
+            length, form[0], form[1] = 2, <uint8_t>(0xC0 | (c >> 6)), <uint8_t>(0x80 | (c & 0x3F))
+        else:
+            length, form[0] = 3, <uint8_t>(0xE0 | (c >> 12))
+            form[1], form[2] = <uint8_t>(0x80 | ((c >> 6) & 0x3F)), <uint8_t>(0x80 | (c & 0x3F))
+        if length > m - at or memcmp(wide + at, form, length) != 0:
+            return False
+        at += length
+    return at == m
 
-    NumPy's writer puts 0xFFFFFFFF into both sizes and the values into a zip64 extra field, for
-    members of any size."""
-    cdef size_t names, extras
-    cdef uint64_t size, compressed
+
+cdef inline bint any_zip64(const uint8_t *p, size_t n, const uint64_t *said, int count) noexcept nogil:
+    """Does any zip64 extra field, of several, begin with these values?"""
+    cdef size_t length, i
+    cdef bint found = count == 0, same
+    while n >= 4:
+        length = le16(p + 2)
+        if length > n - 4:
+            return False
+        if le16(p) == 1 and length >= 8 * <size_t>count:
+            same = True
+            for i in range(<size_t>count):
+                same = same and le64(p + 4 + 8 * i) == said[i]
+            found = found or same
+        p += 4 + length
+        n -= 4 + length
+    return found
+
+
+cdef inline int local_sizes(const uint8_t *p, const Row *row, bint strict, bint given) noexcept nogil:
+    """Do the sizes and the CRC of the local header at `p`, all of it in hand, say what the directory says?
+    A 0 says nothing, and is read, but strictly it is refused, and if the sizes must be `given`, theirs.
+
+    NumPy's writer puts 0xFFFFFFFF into both sizes and the values into a zip64 extra field, for members of
+    any size. CPython's zipfile leaves the zip64 field of a copied ZipInfo, which is stale, in front of its
+    own; one of them must be right."""
+    cdef size_t names = le16(p + 26), extras = le16(p + 28)
+    cdef uint64_t compressed = le32(p + 18), size = le32(p + 22)
+    cdef uint32_t crc = le32(p + 14)
     cdef uint64_t *wanted[2]
-    cdef int count = 0, status
+    cdef uint64_t said[2]
+    cdef int count = 0, status, i
+    if size == SENTINEL32:
+        wanted[count], said[count] = &size, row.size
+        count += 1
+    if compressed == SENTINEL32:
+        wanted[count], said[count] = &compressed, row.compressed_size
+        count += 1
+    if extras or count:
+        status = zip64_extra(p + LOCAL_SIZE + names, extras, wanted, count)
+        if (not strict and (status == ZIP64_EXTRA_DUPLICATE or status == ZIP64_EXTRA_SHORT)
+                and any_zip64(p + LOCAL_SIZE + names, extras, said, count)):
+            for i in range(count):
+                wanted[i][0] = said[i]
+            status = OK
+        if status != OK:
+            return status
+    if size == row.size and compressed == row.compressed_size and crc == row.crc:
+        return OK
+    if (strict or (crc and crc != row.crc) or (size != row.size and (size or given))
+            or (compressed != row.compressed_size and (compressed or given))):
+        return LFH_SIZES
+    return OK
+
+
+cdef inline int local_header(const uint8_t *p, size_t n, const Row *row, const uint8_t *name,
+                             uint64_t room, bint strict, bint cp437_names, size_t *data) noexcept nogil:
+    """4.3.7. What it says the directory must have said, too; `data` is where the data begin, from `p`. The
+    next structure begins `room` bytes from there: header and data must fit, as check_row has found them to
+    do with the shortest name and without an extra field. Whether sizes are right that a descriptor
+    repeats, behind_data looks at.
+
+    What it leaves unsaid is read. Strictly, it is refused: bit 3 in one of the headers alone, no sizes or
+    CRC without bit 3, a name in another encoding; and sizes that a descriptor repeats must be left out or
+    right.
+
+    `cp437_names`: names without the UTF-8 flag are in code page 437, and not in an encoding that the caller
+    knows. zipfile's append mode writes a directory of UTF-8 names over local headers that have them in
+    code page 437."""
+    cdef size_t names, extras
+    cdef uint16_t flags
+    cdef bint recoded
     if n < LOCAL_SIZE:
         return READ_MORE
     if le32(p) != LOCAL_MAGIC:
         return LFH_MAGIC
-    names, extras = le16(p + 26), le16(p + 28)
-    if names != row.name_length:
+    flags, names, extras = le16(p + 6), le16(p + 26), le16(p + 28)
+    recoded = not strict and cp437_names and (flags ^ row.flags) & FLAG_UTF8 != 0
+    if names != row.name_length and not recoded:
         return LFH_NAME
-    room -= LOCAL_SIZE + names
-    if extras > room or (not owns_nothing(row) and row.compressed_size > room - extras):
+    room -= LOCAL_SIZE
+    if names + extras > room or (not owns_nothing(row) and row.compressed_size > room - names - extras):
         return OVERLAP
     if n - LOCAL_SIZE < names + extras:
         return READ_MORE
-    if memcmp(p + LOCAL_SIZE, name, names) != 0:
-        return LFH_NAME
+    if names != row.name_length or memcmp(p + LOCAL_SIZE, name, names) != 0:
+        if not recoded or not (same_text(p + LOCAL_SIZE, names, name, row.name_length)
+                               if row.flags & FLAG_UTF8
+                               else same_text(name, row.name_length, p + LOCAL_SIZE, names)):
+            return LFH_NAME
     if le16(p + 8) != row.method:
         return LFH_METHOD
-    if (le16(p + 6) ^ row.flags) & FLAG_BOTH:
+    # camlzip has set bit 3 in one header alone and written no descriptor, Racket's file/zip in the local
+    # header alone in front of one.
+    if (flags ^ row.flags) & (FLAG_BOTH if strict else FLAG_ENCRYPTED):
         return LFH_FLAGS
-    if strict and (le16(p + 6) ^ row.flags) & FLAG_UTF8 and not ascii_only(name, names):
+    if strict and (flags ^ row.flags) & FLAG_UTF8 and not ascii_only(name, names):
         return LFH_FLAGS
     data[0] = LOCAL_SIZE + names + extras
-    if row.flags & FLAG_DESCRIPTOR:
+    if flags & FLAG_DESCRIPTOR:
         if strict and not (left_out(le32(p + 14), row.crc) and left_out(le32(p + 18), row.compressed_size)
                            and left_out(le32(p + 22), row.size)):
             return LFH_SIZES
         return OK
-    if owns_nothing(row):
-        return OK
-    compressed, size = le32(p + 18), le32(p + 22)
-    if size == SENTINEL32:
-        wanted[count] = &size
-        count += 1
-    if compressed == SENTINEL32:
-        wanted[count] = &compressed
-        count += 1
-    if extras or count:
-        status = zip64_extra(p + LOCAL_SIZE + names, extras, wanted, count)
-        if status != OK:
-            return status
-    if size != row.size or compressed != row.compressed_size or le32(p + 14) != row.crc:
-        return LFH_SIZES
-    return OK
+    return OK if owns_nothing(row) else local_sizes(p, row, strict, False)
 
 
 cdef inline int descriptor(const uint8_t *p, size_t n, const Row *row, uint64_t exact) noexcept nogil:
@@ -341,7 +443,7 @@ cdef inline int descriptor(const uint8_t *p, size_t n, const Row *row, uint64_t 
     cdef size_t skip
     cdef int status = DESCRIPTOR
     for skip in range(0, 8, 4):
-        if skip and (n < 4 or le32(p) != 0x08074B50):
+        if skip and (n < 4 or le32(p) != DESCRIPTOR_MAGIC):
             break
         if n < 12 + skip or le32(p + skip) != row.crc:
             continue
@@ -355,6 +457,28 @@ cdef inline int descriptor(const uint8_t *p, size_t n, const Row *row, uint64_t 
                 return OK
             status = GAP
     return status
+
+
+cdef inline bint described(const uint8_t *header, const Row *row) noexcept nogil:
+    """Does the local header or the directory say that there is a data descriptor?"""
+    return (le16(header + 6) | row.flags) & FLAG_DESCRIPTOR != 0
+
+
+cdef inline int behind_data(const uint8_t *header, const uint8_t *p, size_t n, const Row *row,
+                            uint64_t room, bint strict) noexcept nogil:
+    """What stands behind the data of a member that is `described`: `p`, `n` bytes of the `room` before the
+    next structure. A data descriptor must be right, and strictly, be there.
+
+    c-aff4, Archive::Zip and adm-zip set bit 3 in both headers, give the sizes, and write none. If both
+    promise one and the sizes aren't given, it is missing; if one does, the other has promised nothing."""
+    cdef int status = descriptor(p, n, row, room if strict else 0)
+    if status == OK or strict or (n >= 4 and le32(p) == DESCRIPTOR_MAGIC):
+        return status
+    if le16(header + 6) & FLAG_DESCRIPTOR == 0:
+        return OK                # local_header has looked at the sizes
+    if row.flags & FLAG_DESCRIPTOR == 0:
+        return local_sizes(header, row, False, False)
+    return OK if local_sizes(header, row, False, True) == OK else DESCRIPTOR
 
 
 cdef inline bint valid_utf8(const uint8_t *p, size_t n) noexcept nogil:

@@ -149,7 +149,7 @@ class Archive:
     comment: bytes = b""
     trailing: bytes = b""
     order: list[int] | None = None
-    """The order of the directory, if it isn't that of the members."""
+    """The order of the directory, if it isn't that of the members; one may stand there twice."""
     zip64: bool = False
     end: dict[str, Any] = dataclasses.field(default_factory=dict)
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -168,7 +168,7 @@ class Archive:
         out += self.directory_tail
         size = len(out) - base - start
         out += self.behind_directory
-        n = len(self.members)
+        n = len(self.order or self.members)
         true = {"count": n, "count_here": n, "size": size, "offset": start}
         e = true | {"disk": 0, "directory_disk": 0, "magic": b"PK\5\6"}
         if self.zip64:

@@ -29,6 +29,7 @@ LOCAL, CENTRAL, END, END64, LOCATOR, DESCRIPTOR = 30, 46, 22, 56, 20, 24
 COMMENT_MAX, BEHIND_MAX = 65535, 65536  # bytes of a comment; bytes behind the archive
 U16, U32 = 0xFFFF, 0xFFFFFFFF
 ENCRYPTED, HAS_DESCRIPTOR, UTF8, UNKNOWN, BOTH = 0x2041, 0x0008, 0x0800, 0xC020, 0x2049
+DESCRIPTOR_MARK = b"PK\7\x08"
 PASSWORD = 0x0001  # the one way of being encrypted that is read
 STORED, DEFLATED, DEFLATE64, BZIP2, LZMA, ZSTD_OLD, ZSTD, XZ, AES = 0, 8, 9, 12, 14, 20, 93, 95, 99
 MARKED_END = 0x0002  # lzma: a marker ends the stream
@@ -73,6 +74,8 @@ class Directory(NamedTuple):
     is64: bool
     code: str
     """"ok", or what is wrong with it all the same."""
+    no_disks: bool = False
+    """Does the zip64 locator count none?"""
 
 
 class Member(NamedTuple):
@@ -90,6 +93,8 @@ class Member(NamedTuple):
     """"ok", or what is wrong with the entry, to be raised when it is read."""
     limit: int = 0
     """Where the next structure begins."""
+    record: bytes = b""
+    """All of the entry."""
 
     @property
     def owns_nothing(self) -> bool:
@@ -100,6 +105,11 @@ class Member(NamedTuple):
     def foreign(self) -> bool:
         """Is it one that takes more than inflating?"""
         return self.method not in (STORED, DEFLATED) or bool(self.flags & PASSWORD)
+
+    @property
+    def least_name(self) -> int:
+        """Bytes that the name takes in the local header, where it may be in code page 437."""
+        return len(self.name) // 3 if self.flags & UTF8 else len(self.name)
 
     @property
     def wide(self) -> bool:
@@ -144,7 +154,7 @@ def end_record(data: Any, at: int, exact: bool) -> Directory:
     stop = at + END + comment
     need(stop <= len(data) if not exact else stop == len(data), "comment_length")
     need(len(data) - stop <= BEHIND_MAX, "no_eocd")
-    end, is64, shift64 = at, False, 0
+    end, is64, shift64, no_disks = at, False, 0, False
     if at >= LOCATOR and data[at - LOCATOR : at - LOCATOR + 4] == b"PK\6\7":
         lead, stated, disks = struct.unpack("<4xIQI", data[at - LOCATOR : at])
         before = at - LOCATOR
@@ -153,13 +163,13 @@ def end_record(data: Any, at: int, exact: bool) -> Directory:
         if start is not None:
             version, *wide = struct.unpack("<14xH2I4Q", data[start : start + END64])
             short, sentinels = (disk, disk2, here, count, size, offset), (U16,) * 4 + (U32,) * 2
-            need(lead == 0 and disks == 1, "multi_disk")
+            need(lead == 0 and disks <= 1, "multi_disk")
             need(version & 0xFF <= MOST_VERSION_64, "zip64_version")
             agree = zip(short, wide, sentinels, strict=True)
             need(all(a in (mark, b) for a, b, mark in agree), "zip64_conflict")
             disk, disk2, here, count, size, offset = wide
             need(stated <= start, "zip64_locator")
-            end, is64, shift64 = start, True, start - stated
+            end, is64, shift64, no_disks = start, True, start - stated, disks == 0
         else:  # without a sentinel: twenty bytes that happen to look like a locator
             need(U16 not in (here, count, disk) and U32 not in (size, offset), "zip64_record")
     need(disk == 0 and disk2 == 0, "multi_disk")
@@ -171,7 +181,8 @@ def end_record(data: Any, at: int, exact: bool) -> Directory:
     need(count <= size // CENTRAL, "count_too_large")
     need(size == 0 or data[start : start + 4] == b"PK\1\2", "cd_magic")
     twofold = size and shift and offset + size <= start and data[offset : offset + 4] == b"PK\1\2"
-    return Directory(start, size, shift, count, is64, "ambiguous_prefix" if twofold else "ok")
+    code = "ambiguous_prefix" if twofold else "ok"
+    return Directory(start, size, shift, count, is64, code, no_disks)
 
 
 def bound(data: Any, start: int, stop: int) -> bool:
@@ -201,7 +212,9 @@ def find_directory(data: Any, strict: bool) -> Directory:
     behind the archive are tolerated."""
     need(len(data) >= END, "too_short")
     try:
-        return search(data, END + COMMENT_MAX, True)
+        found = search(data, END + COMMENT_MAX, True)
+        need(not strict or not found.no_disks, "zip64_disks")
+        return found
     except Refused as exc:
         if exc.code not in ("no_eocd", "comment_length"):
             raise
@@ -254,8 +267,9 @@ def entry(data: bytes, at: int, shift: int) -> tuple[Member, int]:
     except Refused as exc:
         code = exc.code
     size, compressed, offset = values
+    end = start + extras + comments
     member = Member(name, flags, method, crc, compressed, size, offset + shift, code)
-    return member, start + extras + comments
+    return member._replace(record=data[at:end]), end
 
 
 def walk(data: bytes, place: Directory, limits: Limits) -> list[Member]:
@@ -284,9 +298,9 @@ def walk(data: bytes, place: Directory, limits: Limits) -> list[Member]:
     return members
 
 
-def decoded(m: Member) -> str:
-    """The name as text (4.4.4 bit 11, D.1)."""
-    return m.name.decode("utf-8" if m.flags & UTF8 else "cp437", "surrogateescape")
+def decoded(name: bytes, flags: int) -> str:
+    """A name as text (4.4.4 bit 11, D.1)."""
+    return name.decode("utf-8" if flags & UTF8 else "cp437", "surrogateescape")
 
 
 def check_rules(members: list[Member], place: Directory, limits: Limits) -> None:
@@ -301,7 +315,8 @@ def check_rules(members: list[Member], place: Directory, limits: Limits) -> None
         names = {(m.wide, m.name) for m in members}
         stems = {(wide, name.removesuffix(b".npy")) for wide, name in names if name[-4:] == b".npy"}
         need(len(names) == len(members) and not stems & names, "duplicate_name")
-        keys = [decoded(m).removesuffix(".npy") for m in members if not m.name.isascii()]
+        wide = [m for m in members if not m.name.isascii()]
+        keys = [decoded(m.name, m.flags).removesuffix(".npy") for m in wide]
         need(len(keys) == len(set(keys)), "duplicate_name")  # in two encodings
 
 
@@ -311,9 +326,14 @@ def open_archive(data: Any, limits: Limits = NO_LIMITS) -> list[Member]:
     members = walk(data[place.start : place.start + place.size], place, limits)
     check_rules(members, place, limits)
     offsets = sorted(m.offset for m in members)
+    sharing: dict[int, list[bytes]] = {}
+    for m in members:
+        sharing.setdefault(m.offset, []).append(m.record)
 
-    def limit(offset: int) -> int:  # equal offsets overlap: none has room
-        after = bisect.bisect_left(offsets, offset) + 1
+    def limit(offset: int) -> int:  # equal offsets overlap: none has room, but for one entry twice
+        entries = sharing[offset]
+        twice = len(entries) == 2 and entries[0] == entries[1]
+        after = bisect.bisect_left(offsets, offset) + (2 if twice else 1)
         return min([place.start, *offsets[after : after + 1]])
 
     return [m._replace(limit=limit(m.offset)) for m in members]
@@ -336,7 +356,7 @@ def check_entry(m: Member) -> None:
     need(not m.flags & ENCRYPTED & ~PASSWORD, "encrypted")
     need(not m.flags & UNKNOWN, "flags")
     need(m.method in RATIOS and (m.method != AES or m.flags & PASSWORD), "method")
-    room = m.limit - m.offset - LOCAL - len(m.name)
+    room = m.limit - m.offset - LOCAL - m.least_name
     need(room >= 0, "overlap")
     if not m.owns_nothing:
         need(m.compressed_size <= room, "overlap")
@@ -359,19 +379,23 @@ def check_name(m: Member) -> None:
 
 def find_data(data: Any, m: Member, strict: bool) -> int:
     """Where the member's data begin: the local header (4.3.7) and what stands behind the data must
-    say what the directory says."""
+    say what the directory says, or, unless strict, leave it unsaid."""
     head = data[m.offset : m.offset + LOCAL]
     magic, flags, method, *sums, names, extras = struct.unpack("<4s2x2H4x3I2H", head)
+    either, differ = flags | m.flags, flags ^ m.flags
+    recoded = not strict and differ & UTF8
     need(magic == b"PK\3\4", "lfh_magic")
-    need(names == len(m.name), "lfh_name")
+    need(names == len(m.name) or recoded, "lfh_name")
     at = m.offset + LOCAL + names + extras
     room = m.limit - at - (0 if m.owns_nothing else m.compressed_size)
     need(room >= 0, "overlap")
-    need(data[at - extras - names : at - extras] == m.name, "lfh_name")
+    name, extra = data[at - extras - names : at - extras], data[at - extras : at]
+    alike = recoded and decoded(name, flags) == decoded(m.name, m.flags)
+    need(name == m.name or alike, "lfh_name")
     need(method == m.method, "lfh_method")
-    need(not (flags ^ m.flags) & BOTH, "lfh_flags")
-    need(not strict or m.name.isascii() or not (flags ^ m.flags) & UTF8, "lfh_flags")
-    if m.flags & HAS_DESCRIPTOR and strict:  # what it repeats must be left out here, or right
+    need(not differ & (BOTH if strict else ENCRYPTED), "lfh_flags")
+    need(not strict or m.name.isascii() or not differ & UTF8, "lfh_flags")
+    if flags & HAS_DESCRIPTOR and strict:  # what it repeats must be left out here, or right
         true = (m.crc, m.compressed_size, m.size)
         need(all(a in (0, U32, b) for a, b in zip(sums, true, strict=True)), "lfh_sizes")
     if m.owns_nothing:  # it may claim bytes; strictly, an empty stream that is there, or is not
@@ -381,23 +405,61 @@ def find_data(data: Any, m: Member, strict: bool) -> int:
         fits = room in behind or (is_empty and room - m.compressed_size in behind)
         need(not strict or fits, "gap")
         return at
-    if m.flags & HAS_DESCRIPTOR:
-        end = m.limit - room
-        lengths = descriptors(data[end : end + min(room, DESCRIPTOR)], m)
-        need(lengths, "descriptor")
+    if not flags & HAS_DESCRIPTOR:
+        local_sums(sums, extra, m, (True, True) if strict else (False, False))
+    if not either & HAS_DESCRIPTOR:
+        need(not strict or room == 0, "gap")
+        return at
+    end = m.limit - room
+    found = data[end : end + min(room, DESCRIPTOR)]
+    lengths = descriptors(found, m)
+    if lengths:
         need(not strict or room in lengths, "gap")
     else:
-        crc, *sizes = sums
-        widen(data[at - extras : at], sizes := sizes[::-1])
-        need((crc, sizes) == (m.crc, [m.size, m.compressed_size]), "lfh_sizes")
-        need(not strict or room == 0, "gap")
+        need(not strict and not found.startswith(DESCRIPTOR_MARK), "descriptor")
+        if differ & HAS_DESCRIPTOR == 0:  # both promise one, so the sizes must stand here
+            try:
+                local_sums(sums, extra, m, (False, True))
+            except Refused:
+                raise Refused("descriptor") from None
+        elif flags & HAS_DESCRIPTOR:
+            local_sums(sums, extra, m, (False, False))
     return at
+
+
+def local_sums(sums: list[int], extra: bytes, m: Member, given: tuple[bool, bool]) -> None:
+    """CRC and sizes of a local header must be right; if they needn't be `given` (the CRC, the
+    sizes), 0 leaves them unsaid."""
+    crc, *sizes = sums
+    values, true = sizes[::-1], [m.size, m.compressed_size]
+    try:
+        widen(extra, values)
+    except Refused as exc:
+        stale = exc.code in ("zip64_extra_duplicate", "zip64_extra_short")
+        need(stale and given != (True, True) and one_fits(extra, sizes[::-1], true), exc.code)
+        values = [t if v == U32 else v for v, t in zip(sizes[::-1], true, strict=True)]
+    need(crc == m.crc or (crc == 0 and not given[0]), "lfh_sizes")
+    for value, right in zip(values, true, strict=True):
+        need(value == right or (value == 0 and not given[1]), "lfh_sizes")
+
+
+def one_fits(extra: bytes, values: list[int], true: list[int]) -> bool:
+    """Does one of several zip64 fields, of which others are stale, say what the directory says?"""
+    wanted = [t for v, t in zip(values, true, strict=True) if v == U32]
+    form, at, fits = struct.pack(f"<{len(wanted)}Q", *wanted), 0, not wanted
+    while len(extra) - at >= 4:
+        tag, length = struct.unpack_from("<HH", extra, at)
+        if length > len(extra) - at - 4:
+            return False
+        fits = fits or (tag == 1 and extra[at + 4 : at + 4 + length].startswith(form))
+        at += 4 + length
+    return fits
 
 
 def descriptors(behind: bytes, m: Member) -> list[int]:
     """How long is the data descriptor (4.3.9), by each of its four layouts that fits?"""
     lengths = []
-    for mark in (b"", b"PK\7\x08"):
+    for mark in (b"", DESCRIPTOR_MARK):
         for layout, most in (("<III", U32), ("<IQQ", 1 << 64)):
             if max(m.compressed_size, m.size) <= most:
                 form = mark + struct.pack(layout, m.crc, m.compressed_size, m.size)

@@ -328,3 +328,16 @@ def test_no_two_arrays_share_a_dtype_that_can_be_changed(lab, save, nested):
                         assert other[key].dtype == dtype
                         assert other.spec(key).dtype == dtype
                     assert other.fetch(["a", "b"]).dtype == dtype
+
+
+@pytest.mark.filterwarnings("always:Reading")
+def test_the_warning_of_python_2_comes_each_time(lab):
+    """As NumPy's does; whether it is shown once is for the filters to say."""
+    header = lab.header_text("<i2", (2,)).replace("(2,", "(2L,")
+    data = lab.raw_npy(header.ljust(117) + "\n", b"\1\0\2\0")
+    npz = fastzip.load(lab.Archive([lab.Member(b"%d.npy" % i, data) for i in range(3)]).build())
+    for key in ("0", "1", "1", "2"):
+        with pytest.warns(UserWarning, match="Python 2"):
+            assert npz[key].tolist() == [1, 2]
+    with pytest.warns(UserWarning, match="Python 2"):
+        assert npz.fetch(["2", "0"]).tolist() == [[1, 2], [1, 2]]

@@ -92,13 +92,7 @@ LIES = {
     "local name length": ("lfh_name", lambda lab: good(lab, local={"name_length": 65535})),
     "local method": ("lfh_method", lambda lab: good(lab, local={"method": 0})),
     "local encrypted": ("lfh_flags", lambda lab: good(lab, local={"flags": 1})),
-    "local descriptor": ("lfh_flags", lambda lab: good(lab, local={"flags": 8})),
-    "central descriptor": ("lfh_flags", lambda lab: good(lab, central={"flags": 8})),
     "local size": ("lfh_sizes", lambda lab: good(lab, local={"size": 7})),
-    "local sizes zero": (
-        "lfh_sizes",
-        lambda lab: good(lab, local={"size": 0, "compressed_size": 0, "crc": 0}),
-    ),
     "local compressed size": ("lfh_sizes", lambda lab: good(lab, local={"compressed_size": 7})),
     "local crc": ("lfh_sizes", lambda lab: good(lab, local={"crc": 7})),
     "central crc": ("lfh_sizes", lambda lab: good(lab, central={"crc": 7})),
@@ -117,9 +111,9 @@ LIES = {
             lab, local={"size": U32, "compressed_size": U32, "extra": lab.zip64_extra(728)}
         ),
     ),
-    "local zip64 twice": (
+    "central zip64 twice": (
         "zip64_extra_duplicate",
-        lambda lab: good(lab, local={"extra": lab.zip64_extra(728) * 2}),
+        lambda lab: good(lab, central={"extra": lab.zip64_extra(728) * 2}),
     ),
     "local extra overruns": (
         "extra_overrun",

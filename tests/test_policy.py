@@ -324,6 +324,89 @@ def test_composed_archives(lab: Any, compare: Compare) -> None:
     assert len(compare.seen) > 15, compare.seen
 
 
+def silent(lab: Any) -> Any:
+    """Archives whose local headers leave things unsaid, or say something else, in any mixture."""
+    contents = st.sampled_from([b"", b"1", b"text" * 30, bytes(4096), bytes(range(251)) * 40])
+    names = st.sampled_from(
+        [b"a", b"b/c", b"\x82", "é".encode(), b"\x82\xb0", "é░".encode(), "è".encode()]
+    )
+    flags = st.sampled_from([0, 0, 8, 0x800, 0x808])
+    what = st.sampled_from(["right", "right", "none", "sentinel", "sentinel", "wrong"])
+    fields = st.lists(st.sampled_from(["right", "zeros", "stale", "short", "long"]), max_size=3)
+
+    def member(
+        name: bytes,
+        local_name: bytes | None,
+        data: bytes,
+        method: int,
+        flags: int,
+        local_flags: int | None,
+        kinds: tuple[str, str, str],
+        zip64: list[str],
+        descriptor: Any,
+        behind: bytes,
+    ) -> Any:
+        made = lab.Member(name, data, method, descriptor=descriptor, behind=behind)
+        true = made.fields()
+        wide = (true["size"], true["compressed_size"])
+        forms = {
+            "right": wide,
+            "zeros": (0, 0),
+            "stale": (7, 7),
+            "short": wide[:1],
+            "long": (*wide, 5),
+        }
+        values = {
+            field: {"right": true[field], "none": 0, "sentinel": 0xFFFFFFFF, "wrong": 7}[kind]
+            for field, kind in zip(("crc", "size", "compressed_size"), kinds, strict=True)
+        }
+        made.central = {"flags": flags}
+        made.local = values | {
+            "flags": flags if local_flags is None else local_flags,
+            "name": name if local_name is None else local_name,
+            "extra": b"".join(lab.zip64_extra(*forms[form]) for form in zip64),
+        }
+        return made
+
+    members = st.builds(
+        member, names, st.one_of(st.none(), st.none(), names), contents, st.sampled_from([0, 8]),
+        flags, st.one_of(st.none(), flags), st.tuples(what, what, what), fields,
+        st.sampled_from([None, None, None, "32", "64", "sig32", "sig64", b"PK\7\x08", bytes(12)]),
+        st.sampled_from([b"", b"", b"", b"gap", b"PK\7\x08 and more of it, and more"]),
+    )  # fmt: skip
+
+    def archive(
+        members: list[Any], order: list[int], disks: int, zip64: bool, change: bool
+    ) -> bytes:
+        order = [i % len(members) for i in order] or list(range(len(members)))
+        made = lab.Archive(members, order=order, zip64=zip64, locator={"disks": disks}).build()
+        at = made.rindex(b"PK\1\2")
+        return made[: at + 12] + b"?" + made[at + 13 :] if change else made
+
+    return st.builds(
+        archive, st.lists(members, min_size=1, max_size=3),
+        st.one_of(st.just([]), st.lists(st.integers(0, 2), max_size=5)),
+        st.sampled_from([1, 1, 0, 2]), st.booleans(), st.sampled_from([False, False, True]),
+    )  # fmt: skip
+
+
+def test_what_is_left_unsaid(lab: Any, compare: Compare) -> None:
+    read: Counter[bool] = Counter()
+
+    @settings(max_examples=2500, deadline=None, database=None, derandomize=True)
+    @given(silent(lab), LIMITS)
+    def check(data: bytes, limits: Any) -> None:
+        compare(data, limits)
+        found = verdicts.stated(data, limits, some)
+        read.update(isinstance(x, bytes) for _, x in (() if isinstance(found, str) else found))
+
+    check()
+    wanted = {"lfh_name", "lfh_flags", "lfh_sizes", "descriptor", "overlap", "zip64_disks", "gap"}
+    wanted |= {"zip64_extra_duplicate", "zip64_extra_short", "zip64_extra_missing"}
+    assert wanted | {"duplicate_name", "multi_disk"} <= set(compare.seen), compare.seen
+    assert min(read[True], read[False]) > 300, read
+
+
 # ----------------------------------------------------------------------------------- the rest of it
 
 

@@ -151,7 +151,7 @@ def change_member(archive: Any, rng: random.Random, blind: Blind) -> None:
     """One change in one member, or in which members there are."""
     members = archive.members
     i = rng.randrange(len(members))
-    m, kind = members[i], rng.randrange(12)
+    m, kind = members[i], rng.randrange(14)
     if kind == 0:
         lie(m.local, LOCAL, rng)
     elif kind == 1:
@@ -185,6 +185,18 @@ def change_member(archive: Any, rng: random.Random, blind: Blind) -> None:
         data = content(m) or b""
         m.method = 8 - m.method if m.method in (0, 8) else 8
         honest(m, data, rng)
+    elif kind == 11:  # the same name, or nearly, in code page 437 here and in UTF-8 there
+        narrow = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 9)))
+        wide = narrow.decode("cp437").encode()
+        wide = wide[:-1] if rng.random() < 0.1 else wide
+        m.name, m.local["name"] = rng.choice(((wide, narrow), (narrow, wide)))
+        for fields, name in ((m.local, m.local["name"]), (m.central, m.name)):
+            fields["flags"] = m.flags & ~0x800 | (0x800 if name is wide else 0)
+    elif kind == 12:  # one header says that there is a descriptor, or leaves sizes out
+        rng.choice((m.local, m.central))["flags"] = m.flags ^ 8
+        m.local |= dict.fromkeys(
+            rng.sample(["crc", "size", "compressed_size"], rng.randrange(4)), 0
+        )
     else:
         size = rng.choice((0, 1, 511, 4095, 4096, 8192, 8193, 9000, 70_000))
         data = (content(m) or b"x")[:size]
@@ -231,6 +243,8 @@ def archive(data: bytes, most: int, seed: int, blind: Blind) -> bytes:
                 change_member(parts, rng, blind)
             else:
                 change_archive(parts, rng, blind)
+        if parts.members and rng.random() < 0.1:  # entries that stand there twice
+            parts.order = rng.choices(range(len(parts.members)), k=rng.randrange(1, 9))
         out: bytes = parts.build()
     except struct.error:  # a number that the builder has no room for
         return blind(data, most)

@@ -67,6 +67,27 @@ def archives() -> dict[str, bytes]:
         "encrypted": Archive([Member(b"a", TEXT, flags=1), stored[0]]),
         "method": Archive([Member(b"a", TEXT, local={"method": 9}, central={"method": 9})]),
     }
+    none = {"size": 0, "compressed_size": 0, "crc": 0}
+    stale = extra(0, 0) + extra(len(TEXT), len(TEXT))
+    unsaid = [
+        Member(b"a", TEXT, central={"flags": 8}, local={"extra": extra(0, 0)}),
+        Member(b"b", TEXT, local=none | {"flags": 8}),
+        Member(b"c", TEXT, flags=8),
+        Member(b"d", TEXT, local=none),
+        Member(b"e", TEXT, method=0, local=numpys | {"extra": stale}),
+        Member("é".encode(), TEXT, flags=0x800, local={"name": b"\x82", "flags": 0}),
+        Member(b"\x82", TEXT, local={"name": "é".encode(), "flags": 0x800}),
+    ]
+    out["unsaid"] = Archive(unsaid)
+    out["unsaid-descriptors"] = Archive(
+        [
+            Member(b"%d" % i, TEXT, 8 * (i % 2), descriptor="sig32", **{side: {"flags": 0}})
+            for i, side in enumerate(("local", "central", "local", "central"))
+        ]
+    )
+    out["no-disks"] = Archive(plain, zip64=True, locator={"disks": 0})
+    out["entry-twice"] = Archive(plain, order=[0, 1, 0])
+    out["entry-often"] = Archive(plain, order=[0, 0, 1, 0])
     for kind in ("32", "64", "sig32", "sig64"):
         members = [Member(b"a", TEXT, descriptor=kind), Member(b"b", large, 0, descriptor=kind)]
         out[f"descriptor-{kind}"] = Archive(members)

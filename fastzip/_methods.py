@@ -349,8 +349,8 @@ def _zip_crypto(raw: _Raw, place: Place, pwd: bytes) -> Iterator[bytes]:
     keys = _core.ZipCrypto(pwd)
     header = bytearray(raw.take(_CIPHER_HEADER))
     keys.decrypt(header)
-    # With a descriptor the CRC wasn't known when this was written. Where the two headers disagree on
-    # that, zipfile goes by the directory and Info-ZIP's unzip by the local header: either will do.
+    # With a descriptor the CRC wasn't known when this was written. Where the two headers disagree
+    # on that, zipfile goes by the directory and Info-ZIP's unzip by the local one: either will do.
     checks = {
         place.time >> 8 if flags & _DESCRIPTOR else place.crc >> 24
         for flags in (place.flags, place.local_flags)

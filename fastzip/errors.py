@@ -398,7 +398,10 @@ TABLE: Final[dict[str, tuple[type[Exception], str]]] = {
     "lfh_method": (_BAD, "the local header has another compression method than the directory"),
     "lfh_flags": (_BAD, "the local header has other flags than the directory"),
     "lfh_sizes": (_BAD, "the local header has other sizes or another CRC than the directory"),
-    "descriptor": (_BAD, "the data descriptor doesn't repeat the directory's sizes and CRC"),
+    "descriptor": (
+        _BAD,
+        "the data descriptor is missing, or doesn't repeat the directory's sizes and CRC",
+    ),
     "stored_size": (_BAD, "a stored member's two sizes differ"),
     "impossible_size": (_BAD, "no compressed stream of that length can hold so many bytes"),
     "deflate": (_BAD, "the deflate stream is invalid"),

@@ -369,18 +369,16 @@ cdef inline int local_sizes(const uint8_t *p, const Row *row, bint strict, bint 
         count += 1
     if extras or count:
         status = zip64_extra(p + LOCAL_SIZE + names, extras, wanted, count)
-        if (not strict and (status == ZIP64_EXTRA_DUPLICATE or status == ZIP64_EXTRA_SHORT)
-                and any_zip64(p + LOCAL_SIZE + names, extras, said, count)):
+        if unlikely(status != OK):
+            if (strict or (status != ZIP64_EXTRA_DUPLICATE and status != ZIP64_EXTRA_SHORT)
+                    or not any_zip64(p + LOCAL_SIZE + names, extras, said, count)):
+                return status
             for i in range(count):
                 wanted[i][0] = said[i]
-            status = OK
-        if status != OK:
-            return status
-    if size == row.size and compressed == row.compressed_size and crc == row.crc:
-        return OK
-    if (strict or (crc and crc != row.crc) or (size != row.size and (size or given))
-            or (compressed != row.compressed_size and (compressed or given))):
-        return LFH_SIZES
+    if unlikely(size != row.size or compressed != row.compressed_size or crc != row.crc):
+        if (strict or (crc and crc != row.crc) or (size != row.size and (size or given))
+                or (compressed != row.compressed_size and (compressed or given))):
+            return LFH_SIZES
     return OK
 
 
@@ -414,7 +412,7 @@ cdef inline int local_header(const uint8_t *p, size_t n, const Row *row, const u
         return OVERLAP
     if n - LOCAL_SIZE < names + extras:
         return READ_MORE
-    if names != row.name_length or memcmp(p + LOCAL_SIZE, name, names) != 0:
+    if unlikely(names != row.name_length or memcmp(p + LOCAL_SIZE, name, names) != 0):
         if not recoded or not (same_text(p + LOCAL_SIZE, names, name, row.name_length)
                                if row.flags & FLAG_UTF8
                                else same_text(name, row.name_length, p + LOCAL_SIZE, names)):

@@ -163,8 +163,8 @@ def load(
     strict : bool, optional
         Refuse archives that are common, but that other programs may understand differently: bytes
         behind the archive or in front of its first member, two members of one name or key, bytes
-        between members that are nobody's, bytes behind an array inside its member, and a count of
-        members that is only right modulo 65,536.
+        between members that are nobody's, bytes behind an array inside its member, a count of
+        members that is only right modulo 65,536, and local headers that leave things unsaid.
     max_members : int, optional
         Refuse archives of more members.
     max_total_size : int, optional

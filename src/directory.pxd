@@ -502,8 +502,8 @@ cdef inline int same_entry(const Bytes *s, const Listing *l, uint64_t i, uint64_
     """Are entries i and j of the directory, which begin at at_i and at_j, the same, byte for byte?"""
     cdef const Row *a = l.rows + i
     cdef const Row *b = l.rows + j
-    cdef uint8_t left[1024]
-    cdef uint8_t right[1024]
+    cdef uint8_t left[4096]
+    cdef uint8_t right[4096]
     # No entry is as long as 32 bits count.
     cdef uint32_t n = <uint32_t>((l.rows[i + 1].record if i + 1 < l.count else l.size) - at_i)
     cdef uint32_t m = <uint32_t>((l.rows[j + 1].record if j + 1 < l.count else l.size) - at_j)

@@ -22,12 +22,18 @@ LEFT_OUT = dict.fromkeys(
 LEFT_OUT |= dict.fromkeys(
     [
         f"{kind}TestsWithSourceFile.test_truncated_zipfile"
-        for kind in ("Stored", "Deflate", "Bzip2", "Lzma")
+        for kind in ("Stored", "Deflate", "Bzip2", "Lzma", "Zstd")
     ],
     "an io.BytesIO that is cut short doesn't change what is read: its bytes are shared",
 )
 LEFT_OUT |= dict.fromkeys(
-    ["OtherTests.test_full_overlap", "OtherTests.test_quoted_overlap"],
+    [
+        "OtherTests.test_full_overlap",
+        "OtherTests.test_full_overlap_different_names",
+        "OtherTests.test_full_overlap_different_names2",
+        "OtherTests.test_full_overlap_same_name",
+        "OtherTests.test_quoted_overlap",
+    ],
     "members that overlap are refused, whichever is read",
 )
 LEFT_OUT |= dict.fromkeys(
@@ -37,7 +43,20 @@ LEFT_OUT |= dict.fromkeys(
     ],
     "extraction replaces a link, and doesn't write through it",
 )
+LEFT_OUT |= dict.fromkeys(
+    [
+        f"{kind}BoundedDecompressTests.test_read1_output_is_bounded"
+        for kind in ("Stored", "Deflate", "Bzip2", "Lzma", "Zstd")
+    ],
+    "calls a private method of zipfile.ZipExtFile",
+)
 LEFT_OUT |= {
+    "MonkeypatchedDecompressorTests.test_roundtrip_monkeypatched_decompressor": (
+        "adds a compression method to zipfile's private functions"
+    ),
+    "ZstdBadCrcTests.test_read_with_bad_crc": (
+        "local header and directory have different CRCs, and opening the member finds that"
+    ),
     "OtherTests.test_decompress_without_3rd_party_library": (
         "takes zlib, bz2 and lzma away from zipfile, where fastzip doesn't look for them"
     ),
@@ -52,6 +71,14 @@ LEFT_OUT |= {
     ),
 }
 """Test -> why it can't hold for fastzip."""
+OTHER_WORDS = {
+    "OtherTests.test_overlap_with_archive_comment",
+    "OtherTests.test_overlap_with_central_dir",
+    "StoredTestZip64InSmallFiles.test_bad_zip64_end_of_central_dir",
+    "StoredTestZip64InSmallFiles.test_zip64_end_of_central_dir_record_not_found",
+    "StoredTestZip64InSmallFiles.test_zip64_extensible_data",
+}
+"""Tests that look for words of zipfile's in an exception; that it is raised is enough."""
 
 native = 0
 _open_natively = ZipFile._open_natively
@@ -83,8 +110,11 @@ def main():
         name = ".".join(test.id().rpartition("test_zipfile.")[2].split(".")[-2:])
         if name in LEFT_OUT:
             left_out.add(name)
-        else:
-            chosen.addTest(test)
+            continue
+        if name in OTHER_WORDS:
+            raises = test.assertRaises
+            test.assertRaisesRegex = lambda kind, words, raises=raises: raises(kind)
+        chosen.addTest(test)
     done = unittest.TextTestRunner(verbosity=0, buffer=True).run(chosen)
     print(
         f"{done.testsRun} tests, {len(done.skipped)} skipped, {len(left_out)} left out; "

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forking import forks
 
 COMMAND = [sys.executable, "-m", "fastzip"]
 COLOUR = re.compile(r"\x1b\[(?:0|[\d;]+)m")
@@ -32,7 +33,8 @@ class Terminal:
     def __init__(self, *arguments: str, **variables: str) -> None:
         environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TQDM_DISABLE")}
         environment |= {"TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)} | variables
-        self.pid, self.master = pty.fork()
+        with forks():
+            self.pid, self.master = pty.fork()
         if self.pid == 0:  # pragma: no cover
             try:
                 fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))

@@ -1,5 +1,6 @@
 """The docs say what the code does: codes, commands; their examples run."""
 
+import ast
 import importlib.util
 import inspect
 import json
@@ -53,12 +54,43 @@ def test_files_and_stages_exist():
     files = set(re.findall(r"(?:tests|docs|src|fastzip|bench)/[\w./]*\w", TEXT))
     assert {"tests/policy.py", "tests/fuzz/run"} < files
     assert not {name for name in files if not (ROOT / name).exists()}
-    stages = set(re.findall(r"`\.ci/run (\w[\w-]*)`", TEXT))
-    assert stages == {"sanitizers", "races", "zipfile-tests"}
-    if (ROOT / ".ci").exists():  # a source distribution has none
-        command = ["bash", str(ROOT / ".ci" / "run"), "--list"]
-        listed = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert stages < set(listed.stdout.split())
+    assert set(re.findall(r"`nox -s (\w[\w-]*)`", TEXT)) == {"sanitizers", "races", "zipfile-tests"}
+
+
+def test_sessions():
+    """noxfile.py's are the stages of .ci/run; CONTRIBUTING.md lists them, pages name no others."""
+    if not (ROOT / ".ci").exists():
+        pytest.skip("a source distribution has none")
+    module = ast.parse((ROOT / "noxfile.py").read_text())
+    sessions = {}
+    for function in (node for node in module.body if isinstance(node, ast.FunctionDef)):
+        for decorator in map(ast.unparse, function.decorator_list):
+            if decorator.startswith("nox.session"):
+                name = re.search(r"\bname='([\w-]+)'", decorator)
+                sessions[name[1] if name else function.name] = "default=False" in decorator
+    command = ["bash", str(ROOT / ".ci" / "run"), "--list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert listed.stdout.split() == sorted(sessions, key=lambda name: sessions[name])
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    assert set(re.findall(r"^\| `([\w-]+)` \|", contributing, re.MULTILINE)) == set(sessions)
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    for page in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", *workflows]:
+        named = re.findall(r"\bnox -s (\w[\w-]*)", page.read_text())
+        assert set(named) <= set(sessions), page
+
+
+def test_python_versions():
+    """The classifiers, the hosted tests and the wheels are of the same versions."""
+    if not (ROOT / ".github").exists():
+        pytest.skip("a source distribution has no workflows")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    marks = "Programming Language :: Python :: 3."
+    minors = [c.removeprefix(marks) for c in project["project"]["classifiers"] if marks in c]
+    wheels = project["tool"]["cibuildwheel"]["build"]
+    assert wheels.split() == [f"cp3{minor}-*" for minor in minors]
+    tests = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    (matrix,) = re.findall(r"^ +python: (\[.*\])$", tests, re.MULTILINE)
+    assert json.loads(matrix) == [f"3.{minor}" for minor in minors]
 
 
 def test_example(tmp_path, monkeypatch, capsys):

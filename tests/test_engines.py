@@ -375,6 +375,7 @@ def test_crc32(engine):
             assert _core.crc32(data[start : start + n]) == zlib.crc32(data[start : start + n])
 
 
+@with_libdeflate
 def test_a_broken_libdeflate_is_not_used():
     """It must prove itself without zlib-ng's help, and leaves nothing bound behind."""
     done = run(

@@ -84,9 +84,15 @@ AT_OPEN = {
 def test_strict_at_open(lab, save, case):
     code, make = AT_OPEN[case]
     data = make(lab).build()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as theirs:
+            names = theirs.namelist()
+    except zipfile.BadZipFile:  # newer releases look no further back than a comment reaches
+        assert case == "64 KiB behind"
+        names = ["a.npy", "b.npy"]
     for source in (data, save(data)):
-        with zipfile.ZipFile(io.BytesIO(data)) as theirs, fastzip.NpzFile(source) as npz:
-            assert npz._reader.index.names() == theirs.namelist()
+        with fastzip.NpzFile(source) as npz:
+            assert npz._reader.index.names() == names
         with pytest.raises(fastzip.BadZipFile) as info:
             fastzip.NpzFile(source, strict=True)
         assert info.value.code == code

@@ -18,7 +18,7 @@ Exit status 1 if fastzip breaks any. The readers are those of readers.py; --only
 a name that holds TEXT. Go's reader is left out where there is no `go`. Eight threads may take eight
 times the memory and time.
 
-For fastzip built with sanitizers (.ci/run, stage sanitizers, shows how), give the environment,
+For fastzip built with sanitizers (noxfile.py, session sanitizers, shows how), give the environment,
 which the judge's children inherit, and room for the shadow memory:
 
     LD_PRELOAD="$(gcc -print-file-name=libubsan.so) $(gcc -print-file-name=libasan.so)"

@@ -28,6 +28,7 @@ nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).resolve().parent
 CI = ROOT / ".ci"
+nox.options.envdir = str(ROOT / ".nox")  # not relative: sessions change folders
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 VERSIONS = nox.project.python_versions(PROJECT)
 TESTS = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
@@ -348,7 +349,7 @@ def frameworks_all(session: nox.Session) -> None:
 
 def tree(session: nox.Session, name: str = "tree") -> Path:
     """A copy of the tracked files, with what isn't committed, in which the session goes on."""
-    copy = ROOT / session.create_tmp() / name
+    copy = Path(session.create_tmp(), name)
     shutil.rmtree(copy, ignore_errors=True)
     git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files", "-z"]
     listed = subprocess.run(git, stdout=subprocess.PIPE, check=True).stdout.decode()

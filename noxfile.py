@@ -22,7 +22,7 @@ from pathlib import Path
 import nox
 from nox.command import CommandFailed
 
-nox.needs_version = ">=2025.2"
+nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_external_run = True
 
@@ -321,6 +321,8 @@ def fuzz(session: nox.Session) -> None:
     except CommandFailed as error:
         if error.return_code == 3:
             session.skip(f"no atheris for Python {sys.version.split()[0]}")
+        if not Path("../corpus/findings").is_dir():
+            raise
         kept = tempfile.mkdtemp(prefix="fastzip-findings.")
         shutil.copytree("../corpus/findings", kept, dirs_exist_ok=True)
         session.error(f"what was found is in {kept}")

@@ -88,9 +88,13 @@ GOOD = [
     (memoryview(np.array([3, 2])), [3, 2]),
 ]
 BAD = [
-    ("k1", TypeError, "a list of .* is wanted, not str; for one: \\['k1'\\]"),
+    (
+        "k1",
+        TypeError,
+        "a list of .* is wanted, not str; for one: \\['k1'\\]|list of keys, not the one key 'k1'",
+    ),
     (np.str_("k1"), TypeError, "for one: \\['k1'\\]"),
-    (b"k1", TypeError, "a list of .* is wanted, not bytes"),
+    (b"k1", TypeError, "a list of .* is wanted, not bytes|list of keys, not the one key b'k1'"),
     (bytearray(b"\1"), TypeError, "not bytearray"),
     (3, TypeError, "not int; for one: \\[3\\]"),
     (np.array(3), TypeError, "a list of .* is wanted"),

@@ -43,6 +43,7 @@ def choose(npz: NpzFile, keys: Any, what: str) -> Positions | None:
     """The positions of the samples: those of the keys, or of all members but folders and what
     macOS and Windows leave beside files; None for all members."""
     if isinstance(keys, (str, bytes)):
+        keys = str(keys) if isinstance(keys, str) else bytes(keys)  # NumPy's have another repr
         raise TypeError(
             f"the keys of {what} must be a list of keys, not the one key {keys!r}; if the rows of "
             f"that array are the samples, give the array: npz[{keys!r}]"

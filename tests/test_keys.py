@@ -93,7 +93,7 @@ BAD = [
         TypeError,
         "a list of .* is wanted, not str; for one: \\['k1'\\]|list of keys, not the one key 'k1'",
     ),
-    (np.str_("k1"), TypeError, "for one: \\['k1'\\]"),
+    (np.str_("k1"), TypeError, "for one: \\['k1'\\]|the one key 'k1'"),
     (b"k1", TypeError, "a list of .* is wanted, not bytes|list of keys, not the one key b'k1'"),
     (bytearray(b"\1"), TypeError, "not bytearray"),
     (3, TypeError, "not int; for one: \\[3\\]"),

@@ -55,7 +55,7 @@ def opened_as(kind, path):
     elif kind == "spooled":
         with tempfile.SpooledTemporaryFile() as file:
             file.write(data)
-            yield file, False
+            yield file, True
     else:
         yield {"lookalike": Lookalike, "subclass": Bytes}[kind](data), False
 

@@ -69,8 +69,8 @@ class Wrapped(contextlib.AbstractContextManager["Wrapped"]):
 
     @classmethod
     def install(cls, monkeypatch: Patch) -> None:
-        real = fastzip.load
-        monkeypatch.setattr(fastzip, "load", lambda path: cls(real(path)))
+        real = fastzip.open_npz
+        monkeypatch.setattr(fastzip, "open_npz", lambda path: cls(real(path)))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.npz, name)

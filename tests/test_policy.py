@@ -513,6 +513,7 @@ def check_npy(lab: Any, data: bytes, strict: bool) -> str:
     return "ok"
 
 
+@pytest.mark.filterwarnings("ignore:Reading .* Python 2:UserWarning")  # NumPy's, at each read
 def test_npy_headers(lab: Any) -> None:
     seen: Counter[str] = Counter()
     for i, (header, n) in enumerate(spellings(lab)):

@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from fastzip._signals import let_pass
+
 # PEP 3118, and ctypes: objects, pointers, functions, text by its address. Z is wide text, unless it
 # says what a complex number is made of; what stands between colons is the name of a field.
 _REFERENCES: Final = re.compile(r"[OPXz&]|Z(?![fdg])")
@@ -111,5 +113,6 @@ def _is_file(mapped: np.memmap[Any, Any], opened: Any) -> bool:
             and theirs is not None
             and os.path.samestat(os.stat(mapped.filename), theirs)
         )
-    except OSError:
+    except OSError as exc:
+        let_pass(exc)
         return False

@@ -109,7 +109,7 @@ def _large(
                 return
             advance(len(data))
 
-    results = _threads.run_each(work, len(positions), threads, errors.Located)
+    results = _threads.run_each(work, len(positions), threads, errors.is_failure)
     for i, exc in sorted(results.items()):
         if exc is not None:
             yield positions[i], exc

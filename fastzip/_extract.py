@@ -20,6 +20,7 @@ import numpy as np
 from fastzip import _core, errors
 from fastzip._many import MOST_BYTES, MOST_MEMBERS, Many
 from fastzip._member import Reader
+from fastzip._signals import let_pass
 from fastzip._stream import WHOLE
 
 _MOST_FOLDERS: Final = 64
@@ -119,6 +120,7 @@ class Extraction:
                     with self._file(parts) as fd:
                         self._write(fd, many.decoded[i])
                 except (OSError, ValueError) as exc:
+                    let_pass(exc)
                     failed = failed or exc
         self._write_block(many, list(run))
         if failed is not None:
@@ -139,6 +141,7 @@ class Extraction:
                     try:
                         descriptors[parent] = self._open_folder(parent)
                     except (OSError, ValueError) as exc:
+                        let_pass(exc)
                         barred[parent] = exc
                 if parent in barred:
                     statuses[i] = _BARRED

@@ -21,6 +21,7 @@ from fastzip._buffers import check_separate, refuse_references
 from fastzip._keys import Positions, resolve
 from fastzip._member import FOREIGN, LARGE, OTHER_HEADER, Reader
 from fastzip._npy import Header, is_native, native
+from fastzip._signals import let_pass
 from fastzip._sources import Opened
 
 _ROUNDS: Final = 8
@@ -107,7 +108,7 @@ class _Batch:
     def note(self, job: int, exc: Exception) -> None:
         """A member failed; what else can happen, such as what a signal's handler raises, is no
         member's failure."""
-        if not isinstance(exc, errors.Located):
+        if not errors.is_failure(exc):
             raise exc
         self.failed[job] = exc
 
@@ -133,9 +134,11 @@ class _Batch:
         try:
             return new_batch(shape, dtype)
         except ValueError as exc:  # more dimensions, or larger ones, than NumPy has
+            let_pass(exc)
             what = f"of shape {header.spec.shape}, which makes no batch: {exc}"
             raise self.refusal(first, what, "shape") from None
-        except MemoryError:
+        except MemoryError as exc:
+            let_pass(exc)
             where = self.reader.index.where
             raise errors.error(_core.STATUS_CODES.index("memory"), where) from None
 
@@ -208,7 +211,8 @@ class _Batch:
                 self.reader.verify,
                 statuses,
             )
-        except MemoryError:
+        except MemoryError as exc:
+            let_pass(exc)
             return
         self.begun.append(_Begun(ahead, statuses, memory))
 
@@ -400,6 +404,7 @@ def check_out(
         try:
             array, again = np.asarray(out), np.asarray(out)
         except Exception as exc:  # CUDA tensors, tensors that require grad
+            let_pass(exc)
             raise TypeError(f"out can't be used as an array: {exc}") from exc
         pointer = getattr(out, "data_ptr", None)
         copied = array.ctypes.data != again.ctypes.data if array.size else False
@@ -464,7 +469,7 @@ class Ahead:
             self._begun = batch, header, array
         except BaseException as exc:
             batch.stop()  # a traceback may hold it
-            if not isinstance(exc, errors.Located):
+            if not errors.is_failure(exc):
                 raise
             # Otherwise it is found again when the result is asked for.
 
@@ -493,8 +498,8 @@ def _fetch_nothing(batch: _Batch, out: Any) -> Any:
         try:
             spec = batch.header(0).own_spec
             shape, dtype = spec.shape, native(spec.dtype)
-        except (ValueError, errors.BadZipFile, NotImplementedError, errors.PasswordError):
-            pass  # the first member is no array: nothing is known
+        except (ValueError, errors.BadZipFile, NotImplementedError, errors.PasswordError) as exc:
+            let_pass(exc)  # otherwise the first member is no array, and nothing is known
     if out is None:
         return np.empty((0, *shape), dtype)
     refuse_references(out)

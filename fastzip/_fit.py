@@ -144,7 +144,7 @@ class _Chosen:
             if header is None and reader.index.name(position).endswith(".npy"):
                 reader.data(position)  # is it damaged?
         except Exception as exc:
-            if not isinstance(exc, errors.Located) or exc.code == "interrupted":
+            if not errors.is_failure(exc) or getattr(exc, "code", "") == "interrupted":
                 raise
             return None
         why = _fetch.unfit(header)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Final
 
+from fastzip._signals import let_pass
+
 __all__ = ["FRONT", "ZIP_MAGIC", "describe", "is_document", "is_pickle"]
 
 FRONT: Final = 512
@@ -111,6 +113,7 @@ def is_pickle(front: bytes) -> bool:
             first = first or opcode
             if first.stack_before:  # there is nothing yet that it could take
                 return False
-    except (ValueError, Warning):  # no opcode, or an argument that isn't one unless it is cut
+    except (ValueError, Warning) as exc:
+        let_pass(exc)  # otherwise it is no opcode, or an argument that isn't one unless it is cut
         return len(front) >= FRONT and not file.read(1)
     return True

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _keys, errors
+from fastzip._signals import let_pass
 from fastzip.npz import NpzFile
 
 _PLACES: Final = {"{sample}": r"(?P<sample>.*[^/])", "{field}": r"(?P<field>[^./]+)"}
@@ -168,6 +169,7 @@ class Groups:
         try:
             return np.array([self._rows[name] for name in names], np.int64)
         except KeyError as exc:
+            let_pass(exc)
             name, where = exc.args[0], self.npz.index.where
             text = f"{name} is not a sample of the archive"
             raise _keys.no_name(text, name, self._rows, where) from None

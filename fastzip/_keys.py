@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, errors
+from fastzip._signals import let_pass
 from fastzip._suggest import nearest
 from fastzip.index import Index
 
@@ -38,7 +39,8 @@ def number(key: Any, n: int) -> int:
         raise TypeError(f"a key must be a name or a position, not {type(key).__name__}")
     try:
         position = operator.index(key)
-    except TypeError:
+    except TypeError as exc:
+        let_pass(exc)
         kind = type(key).__name__
         raise TypeError(f"a key must be a name or a position, not {kind}") from None
     if not -n <= position < n:
@@ -101,7 +103,8 @@ def resolve(index: Index, keys: Any) -> Positions:
     positions = np.empty(len(chosen), np.int64)
     try:
         unknown = index.directory.find_all(chosen, positions, True)
-    except TypeError:  # not all of them are names
+    except TypeError as exc:  # not all of them are names
+        let_pass(exc)
         return np.array([find(index, key) for key in chosen], np.int64)
     if unknown >= 0:
         raise no_key(index, chosen[unknown])

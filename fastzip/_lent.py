@@ -26,6 +26,8 @@ import torch
 from torch.multiprocessing import get_sharing_strategy
 from torch.multiprocessing.reductions import reduce_storage
 
+from fastzip._signals import let_pass
+
 _FRONT: Final = 64
 """Bytes in front of a batch, so that it is aligned. Two are in use: who has it, as the loader's
 process sees it, and 1 behind that if the worker has given it up."""
@@ -53,6 +55,7 @@ class _Piece:
         weakref.finalize(self, os.close, self.fd).atexit = False
         os.posix_fallocate(self.fd, 0, _FRONT + nbytes)  # an error now is no SIGBUS later
         self.memory = mmap.mmap(self.fd, _FRONT + nbytes)
+        weakref.finalize(self, _give_up, self.memory, os.getpid()).atexit = False
         self.nbytes = nbytes
         self.sent = False
 
@@ -65,9 +68,6 @@ class _Piece:
         """Is there perhaps a forked child that has a tensor in it? It may be asked only if free."""
         return self.memory[0] == _LOST or self.era != _era
 
-    def give_up(self) -> None:
-        self.memory[1] = 1
-
     def storage(self, nbytes: int) -> Any:
         """So much of it, for as long as the storage lives."""
         self.era = _era
@@ -78,6 +78,11 @@ class _Piece:
         storage.is_shared = _yes  # it is, but torch doesn't know
         storage.lent = self, storage.data_ptr()
         return storage
+
+
+def _give_up(memory: mmap.mmap, maker: int) -> None:
+    if os.getpid() == maker:  # a child of a fork loses its pieces, and its parent goes on
+        memory[1] = 1
 
 
 def _yes() -> bool:
@@ -98,7 +103,9 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 
 
 def _lend(nbytes: int) -> Any:
-    """So much of a piece that is free, or new; None if there can't be more of them."""
+    """So much of a piece that is free, or new; None if there can't be more of them.
+
+    A piece that isn't put back is given up, whether that is meant or an exception came."""
     unfit: list[_Piece] = []  # free, but of another size
     count, total = 0, nbytes
     storage = None
@@ -109,7 +116,6 @@ def _lend(nbytes: int) -> Any:
             break
         if piece.is_free():
             if piece.is_lost():
-                piece.give_up()
                 continue
             if not nbytes <= piece.nbytes <= 2 * nbytes:
                 unfit.append(piece)
@@ -122,15 +128,15 @@ def _lend(nbytes: int) -> Any:
     while unfit:
         piece = unfit.pop()
         # Where there is no room for all, those of another size go first.
-        if storage is None and (count + 1 >= _PIECES or total + piece.nbytes > _BYTES):
-            piece.give_up()
-        else:
+        full = count + 1 >= _PIECES or total + piece.nbytes > _BYTES
+        if storage is not None or not full:
             _pieces.append(piece)
             count, total = count + 1, total + piece.nbytes
     if storage is None and count < _PIECES and total <= _BYTES:
         try:
             piece = _Piece(nbytes)
-        except (OSError, AttributeError):  # no memory; a Python without memfd_create
+        except (OSError, AttributeError) as exc:  # no memory; a Python without memfd_create
+            let_pass(exc)
             return None
         storage = piece.storage(nbytes)
         _pieces.append(piece)
@@ -143,10 +149,11 @@ def _sent(storage: torch.UntypedStorage) -> Any:
     # What is sent a second time, or was moved by torch since, is torch's affair: it is copied.
     if piece is None or storage.data_ptr() != place:
         return reduce_storage(storage)
-    piece.memory[0] = _LENT
+    key, nbytes = (os.getpid(), piece.number), storage.nbytes()
     first = None if piece.sent else DupFd(piece.fd)
+    piece.memory[0] = _LENT  # no call comes after it: what isn't sent isn't lent
     piece.sent = True
-    return _received, ((os.getpid(), piece.number), first, piece.fd, storage.nbytes())
+    return _received, (key, first, piece.fd, nbytes)
 
 
 def _received(key: tuple[int, int], first: Any, there: int, nbytes: int) -> Any:

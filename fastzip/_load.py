@@ -23,6 +23,7 @@ from fastzip._npy import (
     is_malformed,
     parse,
 )
+from fastzip._signals import let_pass
 from fastzip._sources import (
     MAX_BUFFERED,
     Opened,
@@ -275,6 +276,7 @@ def load(
                 exc.add_note(neither)
             raise
         except ValueError as exc:
+            let_pass(exc)
             if not is_npy and not allow_pickle:
                 raise errors.locate(exc, "pickle", where) from None
             if not is_npy or allow_pickle or not is_malformed(exc):  # the unpickled object's own

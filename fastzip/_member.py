@@ -23,6 +23,7 @@ from fastzip._npy import (
     is_malformed,
     read_array,
 )
+from fastzip._signals import from_handler, let_pass
 from fastzip._sources import Opened
 from fastzip.index import NO_LIMITS, Index, Limits
 
@@ -63,7 +64,8 @@ class Reader:
     def _read(self, position: int, lead: int) -> _core.Block | int:
         try:
             return _core.read_member(self.source, self.directory, position, lead, self.verify, _ANY)
-        except MemoryError:
+        except MemoryError as exc:
+            let_pass(exc)
             return _MEMORY
 
     def locate(self, position: int) -> Place:
@@ -102,7 +104,8 @@ class Reader:
         data: bytes | int
         try:
             data = _core.read_bytes(self.source, self.directory, position, self.verify)
-        except MemoryError:
+        except MemoryError as exc:
+            let_pass(exc)
             data = _MEMORY
         return bytes(self.foreign(position, data, 0, pwd)) if isinstance(data, int) else data
 
@@ -126,7 +129,7 @@ class Reader:
         except Refused as exc:
             raise self.index.error(exc.code, position, exc.note) from exc.__cause__
         except MemoryError as exc:
-            if isinstance(exc, errors.Located):
+            if isinstance(exc, errors.Located) or from_handler(exc):
                 raise
             raise self.index.error(_MEMORY, position) from None
 
@@ -163,7 +166,7 @@ class Reader:
                 at += len(data)
             return _core.Block(0, lead) if block is None else block
         except MemoryError as exc:
-            if isinstance(exc, errors.Located):
+            if isinstance(exc, errors.Located) or from_handler(exc):
                 raise
             raise self.index.error(_MEMORY, position) from None
 
@@ -182,7 +185,7 @@ class Reader:
 
         size = sum(self.directory.row(position)[1] for position in positions)
         threads = _threads.worth(threads, size)
-        results = _threads.run_each(work, len(positions), threads, errors.Located)
+        results = _threads.run_each(work, len(positions), threads, errors.is_failure)
         for i, position in enumerate(positions):
             if i not in results:
                 results[i] = self.index.error(_INTERRUPTED, position)
@@ -215,7 +218,8 @@ class Reader:
             block = _core.read_member(
                 self.source, self.directory, position, lead, self.verify, LARGE
             )
-        except MemoryError:
+        except MemoryError as exc:
+            let_pass(exc)
             block = _MEMORY
         if isinstance(block, int) and block == OTHER_HEADER:
             self.header(position, max_header_size)  # may it be read at all?

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from fastzip import _core
+from fastzip._signals import let_pass
 
 __all__ = ["METHODS", "Place", "Refused", "check_password", "decode"]
 
@@ -248,6 +249,7 @@ class _Guarded:
         try:
             return bytes(self._engine.decompress(data, max_length))
         except Exception as exc:
+            let_pass(exc)
             if any(word in str(exc) for word in self._words):
                 raise Refused("window", _too_long(None, self._limit)) from exc
             raise
@@ -514,6 +516,7 @@ def _decompressed(pieces: Iterator[bytes], raw: _Raw, place: Place, method: int)
             except (Refused, MemoryError):
                 raise
             except Exception as exc:  # each library has its own, down to OSError and EOFError
+                let_pass(exc)
                 code = "deflate" if method == 8 else "stream"
                 raise Refused(code, f"{name}: {exc}") from exc
             data = b""

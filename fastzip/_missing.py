@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from fastzip import errors
+from fastzip._signals import let_pass
 from fastzip._suggest import nearest
 
 __all__ = ["explained"]
@@ -64,7 +65,8 @@ def _note(path: str) -> str | None:
     try:
         with os.scandir(folder or ".") as entries:
             names = [e.name for e in islice(entries, _LOOKED_AT) if not missing or e.is_dir()]
-    except OSError:
+    except OSError as exc:
+        let_pass(exc)
         return None
     found = nearest(name, names) if missing else _beside(name, names)
     if missing:

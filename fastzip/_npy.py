@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
+from fastzip._signals import from_handler, let_pass
+
 __all__ = ["ArraySpec", "BadNpyError", "Header", "HeaderCache"]
 
 MAGIC: Final = b"\x93NUMPY"
@@ -145,8 +147,9 @@ class Header(NamedTuple):
 
 
 def is_malformed(exc: ValueError) -> bool:
-    """Does it come from reading a header or an array? A signal's handler may raise its own kind."""
-    return type(exc) in (ValueError, BadNpyError) or isinstance(exc, UnicodeError)
+    """Does it come from reading a header or an array? A signal's handler may raise its own."""
+    ours = type(exc) in (ValueError, BadNpyError) or isinstance(exc, UnicodeError)
+    return ours and not from_handler(exc)
 
 
 def header_length(front: bytes) -> int | None:
@@ -233,6 +236,7 @@ def parse(raw: bytes, max_header_size: int) -> Header:
     except ValueError:
         raise
     except _PARSING as exc:
+        let_pass(exc)
         raise ValueError(f"Cannot parse header: {raw[:100]!r}: {type(exc).__name__}") from exc
     if any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"shape is not valid: {shape!r}")
@@ -241,7 +245,8 @@ def parse(raw: bytes, max_header_size: int) -> Header:
     try:
         np.broadcast_to(np.empty((), "V1"), shape)  # takes no memory
         too_large = math.prod(n for n in shape if n) * max(1, dtype.itemsize) >= 1 << 63
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError) as exc:
+        let_pass(exc)
         too_large = True
     if too_large:
         raise ValueError(f"shape is not valid: {shape!r}, of {dtype}, is more than NumPy can hold")

@@ -19,6 +19,7 @@ from fastzip._fetch import _Batch, _Begun, new_batch
 from fastzip._member import LARGE, Reader
 from fastzip._npy import Header, native
 from fastzip._shapes import ODD, Kind, shapes_of
+from fastzip._signals import let_pass
 
 _PIECE: Final = 8 << 20
 """Bytes that are held twice at a time while members are copied."""
@@ -176,9 +177,11 @@ class Parts(_Batch):
         try:
             return new_batch(shape, self.dtype)
         except (ValueError, OverflowError) as exc:
+            let_pass(exc)
             what = f"one of {len(self.positions)} that make no batch, of shape {shape}: {exc}"
             raise self.refusal(int(self.positions[self.first]), what, "shape") from None
-        except MemoryError:
+        except MemoryError as exc:
+            let_pass(exc)
             raise errors.error(_MEMORY, self.reader.index.where) from None
 
     def divide(self, out: npt.NDArray[Any]) -> tuple[Jobs, Jobs, Jobs]:
@@ -204,8 +207,8 @@ class Parts(_Batch):
             for part, places, nbytes in self.pieces(by_pieces):
                 self.begin_reading(part, places, _new_piece(nbytes))
                 break
-        except MemoryError:
-            return
+        except MemoryError as exc:
+            let_pass(exc)
 
     def begin_reading(self, jobs: Jobs, places: Jobs, out: npt.NDArray[np.uint8]) -> None:
         """What `read` does, begun."""

@@ -14,6 +14,7 @@ from fastzip._buffers import refuse_references
 from fastzip._fetch import check_out
 from fastzip._member import Reader
 from fastzip._parts import Jobs, Parts
+from fastzip._signals import let_pass
 
 _HUGE: Final = 1 << 62
 _QUICK: Final = 16
@@ -76,6 +77,7 @@ class PaddedBatch(Parts):
         try:
             self.value = fill_of(self.fill_value, self.dtype)
         except ValueError as exc:
+            let_pass(exc)
             where = self.reader.index.where
             raise errors.refusal("fill_value", f"{errors.place(where)}: {exc}", where) from None
         extent = self.cut(self.length, self.truncate)
@@ -136,7 +138,8 @@ def _beginning(out: Any, n: int) -> Any:
     """The first n elements of memory that may be larger, since nobody knows n before."""
     try:
         return out[:n] if len(out) > n else out
-    except (TypeError, NotImplementedError):
+    except (TypeError, NotImplementedError) as exc:
+        let_pass(exc)
         return out
 
 
@@ -189,7 +192,7 @@ class Ahead:
             batch.begin_parts()
         except BaseException as exc:
             batch.stop()  # a traceback may hold it
-            if not isinstance(exc, errors.Located):
+            if not errors.is_failure(exc):
                 raise
             return  # it is found again when the result is asked for
         self._begun = batch, array
@@ -245,7 +248,8 @@ def fill_of(value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         given = np.asarray(value)
         with np.errstate(all="ignore"):
             made = _converted(value, given, dtype) if given.shape == () else None
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError) as exc:
+        let_pass(exc)
         made = None
     if made is None:
         raise ValueError(f"fill_value can't be {value!r} in an array of {dtype}")

@@ -17,6 +17,7 @@ from numpy.lib import npyio
 
 from fastzip import _fetch, _fit, errors
 from fastzip._npy import native
+from fastzip._signals import let_pass
 from fastzip._values import OTHER_FILES, Values, path_refusal, place, values_of
 from fastzip.npz import NpzFile
 
@@ -123,6 +124,7 @@ class _Archives:
                 out = empty((len(positions), *shape), dtype)
                 return npz.fetch(positions, out, threads=self.threads)
             except ValueError as exc:
+                let_pass(exc)
                 if getattr(exc, "code", ""):
                     raise
         one = npz.fetch(positions[:1], threads=self.threads)  # other ones than before

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from fastzip import _core, errors
 from fastzip._member import Reader
 from fastzip._npy import Header, is_native, parse
+from fastzip._signals import let_pass
 
 Positions = npt.NDArray[np.int64]
 
@@ -89,7 +90,8 @@ def kind_of(header: Header, size: int) -> Kind | None:
         return None
     try:
         again = parse(raw, len(raw)).spec
-    except ValueError:
+    except ValueError as exc:
+        let_pass(exc)
         return None
     return kind if again == spec._replace(shape=(other, *spec.shape[1:])) else None
 
@@ -158,19 +160,19 @@ class Shapes:
         try:
             header = reader.header(position, max_header_size)
         except Exception as exc:
-            if not isinstance(exc, errors.Located):
+            if not errors.is_failure(exc):
                 raise
             header = None
-        # What couldn't be read now is asked for again, each time: it may be the limit, or the disk.
-        self.ids[position] = ODD
-        if header is None:
-            return False
         for i, kind in enumerate(self.kinds):  # the core doesn't read this one's method
-            if kind.fits(header, size):
+            if header is not None and kind.fits(header, size):
                 self.ids[position] = i + 1
                 return False
-        new = kind_of(header, size) if len(self.kinds) < _KINDS else None
+        new = None
+        if header is not None and len(self.kinds) < _KINDS:
+            new = kind_of(header, size)
         if new is None:
+            # Who asks for its header reads it again, each time: it may be the limit, or the disk.
+            self.ids[position] = ODD
             return False
         self.kinds.append(new)
         # Another thread may have added one meanwhile, perhaps the same.

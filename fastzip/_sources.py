@@ -21,6 +21,7 @@ from numpy.lib import npyio
 from fastzip import _core, errors
 from fastzip._buffers import check_separate, writable
 from fastzip._formats import FRONT, ZIP_MAGIC, describe, is_document, is_pickle
+from fastzip._signals import let_pass
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -78,7 +79,8 @@ class Opened(NamedTuple):
         """Is the file no longer what it was when it was opened?"""
         try:
             status = self.source.stat()
-        except OSError:
+        except OSError as exc:
+            let_pass(exc)
             return False
         return status is not None and identity_of(status) != self.identity
 
@@ -256,7 +258,8 @@ def checked_max_buffered(max_buffered: Any) -> int | None:
         return None
     try:
         number = operator.index(max_buffered)
-    except TypeError:
+    except TypeError as exc:
+        let_pass(exc)
         number = -1
     if number < 0 or isinstance(max_buffered, bool):
         raise ValueError(f"max_buffered must be None or an integer from 0 on: {max_buffered!r}")
@@ -301,7 +304,8 @@ def _end_of(file: Any) -> int | None:
     try:
         end = file.seek(0, os.SEEK_END)
         end = file.tell() if end is None else end
-    except (OSError, ValueError, TypeError, NotImplementedError):
+    except (OSError, ValueError, TypeError, NotImplementedError) as exc:
+        let_pass(exc)
         return None
     return end if isinstance(end, int) else None
 
@@ -334,6 +338,7 @@ def described_file(file: Any) -> str:
         file.seek(0)
         return _described(read_up_to(file, FRONT))
     except (OSError, ValueError) as exc:
+        let_pass(exc)
         return str(exc)
 
 

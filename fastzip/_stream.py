@@ -82,8 +82,9 @@ class _Whole(_Raw):
         view = writable(buffer)
         data = memoryview(self._content())[self._at : self._at + len(view)]
         view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        n = len(data)
+        self._at += n  # no call comes after it: who is told of an exception has nothing yet
+        return n
 
     def close(self) -> None:
         super().close()
@@ -99,23 +100,23 @@ class _Pieces(_Raw):
         self._pieces = pieces()
         self._piece = memoryview(b"")
         self._decoded = 0  # where the piece in hand ends
+        self._failed = False
 
     def readinto(self, buffer: Any, /) -> int:
         self._check()
         view = writable(buffer)
-        if self._at < self._decoded - len(self._piece):
+        if self._failed or self._at < self._decoded - len(self._piece):
             self._restart()
-        try:
-            found = self._advance()
-        except BaseException:
-            self._restart()  # a failure is no end: who reads on gets it again
-            raise
+        self._failed = True  # unless it goes well: who reads on gets it again, and no end
+        found = self._advance()
+        self._failed = False
         if not found:
             return 0
         data = self._piece[len(self._piece) - (self._decoded - self._at) :][: len(view)]
         view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        n = len(data)
+        self._at += n  # no call comes after it: who is told of an exception has nothing yet
+        return n
 
     def _restart(self) -> None:
         self._pieces, self._piece, self._decoded = self._begin(), memoryview(b""), 0

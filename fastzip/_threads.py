@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from fastzip._signals import let_pass
+
 __all__ = ["get_num_threads", "set_num_threads"]
 
 _WORTH_A_THREAD: Final = 65536
@@ -26,7 +28,8 @@ def quota(listing: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/
     limit = math.inf
     try:
         groups = listing.read_text().splitlines()
-    except OSError:
+    except OSError as exc:
+        let_pass(exc)
         return limit
     for line in groups:
         _, controllers, path = line.split(":", 2)
@@ -50,7 +53,8 @@ def quota(listing: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/
                         if int(allowed) > 0:
                             limit = min(limit, int(allowed) / int(period))
                         break
-        except (OSError, ValueError):
+        except (OSError, ValueError) as exc:
+            let_pass(exc)
             continue
     return limit
 
@@ -63,7 +67,8 @@ def _available() -> int:
 def _check(n: object, what: str) -> int:
     try:
         count = operator.index(n)  # type: ignore[arg-type]  # NumPy's integers have it as well
-    except TypeError:
+    except TypeError as exc:
+        let_pass(exc)
         count = 0
     if isinstance(n, bool) or not 1 <= count <= 1024:
         raise ValueError(f"{what} must be an integer from 1 to 1024, not {n!r}")
@@ -152,7 +157,10 @@ Stop = Callable[[], bool]
 
 
 def run_each(
-    work: Callable[[int, Stop], None], n: int, threads: int, harmless: type
+    work: Callable[[int, Stop], None],
+    n: int,
+    threads: int,
+    harmless: Callable[[BaseException], bool],
 ) -> dict[int, Exception | None]:
     """Do work(i, stop) for each i below n, in Python threads that end before this returns.
 
@@ -160,18 +168,25 @@ def run_each(
     the others and is raised. An i that is missing was nobody's: a handler forked, which left the
     child without the threads."""
     results: dict[int, Exception | None] = {}
+    harm: list[Exception] = []
     turns = itertools.count()  # its next() is atomic
-    stop = threading.Event()
+    stopped = False  # no Event: a handler's exception could come out of setting it
+
+    def stop() -> bool:
+        return stopped
 
     def drain() -> None:
-        while not stop.is_set() and (i := next(turns)) < n:
+        nonlocal stopped
+        while not stopped and (i := next(turns)) < n:
             try:
-                work(i, stop.is_set)
+                work(i, stop)
                 results[i] = None
             except Exception as exc:
-                results[i] = exc
-                if not isinstance(exc, harmless):
-                    stop.set()
+                if harmless(exc):
+                    results[i] = exc
+                else:
+                    stopped = True
+                    harm.append(exc)
 
     helpers = [threading.Thread(target=drain, daemon=True) for _ in range(min(threads, n) - 1)]
     try:
@@ -182,13 +197,17 @@ def run_each(
                 break
         drain()
     except BaseException:
-        stop.set()
+        stopped = True
         raise
     finally:
-        _join(helpers)
-    for exc in results.values():
-        if exc is not None and not isinstance(exc, harmless):
-            raise exc
+        try:
+            _join(helpers)
+        except BaseException:  # of a handler that had its turn where that begins or ends
+            stopped = True
+            _join(helpers)
+            raise
+    if harm:
+        raise harm[0]
     return results
 
 
@@ -196,11 +215,14 @@ def _join(threads: list[threading.Thread]) -> None:
     """Wait until these have ended, as far as they were started, whatever signals' handlers raise
     meanwhile; raise it then."""
     raised: BaseException | None = None
-    for thread in threads:
-        while thread.is_alive():
-            try:
-                thread.join()
-            except BaseException as exc:
-                raised = exc
+    left = True
+    while left:
+        try:
+            for thread in threads:
+                if thread.is_alive():
+                    thread.join()
+            left = False
+        except BaseException as exc:
+            raised = exc
     if raised is not None:
         raise raised

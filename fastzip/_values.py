@@ -14,6 +14,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fastzip._signals import let_pass
+
 Positions: TypeAlias = npt.NDArray[np.int64]
 
 _COUNTED: Final = (
@@ -139,7 +141,8 @@ def _taken(given: Any, what: str) -> Array:
         _check_columns(given, what)
         try:
             return np.asarray(given.to_numpy())
-        except Exception:  # PyArrow, where that would take a copy
+        except Exception as exc:  # PyArrow, where that would take a copy
+            let_pass(exc)
             return _converted(given, what)
     if _is_buffer(given) or any(hasattr(given, name) for name in _IN_MEMORY):
         return _converted(given, what)
@@ -160,6 +163,7 @@ def _converted(given: Any, what: str) -> npt.NDArray[Any]:
             return np.from_dlpack(given)
         array = np.asarray(given)
     except Exception as exc:  # tensors on another device, or that require grad
+        let_pass(exc)
         raise _refusal(given, what, f"NumPy makes no array of it ({exc})") from exc
     if not array.ndim and array.dtype == object:
         raise _refusal(given, what)
@@ -169,7 +173,8 @@ def _converted(given: Any, what: str) -> npt.NDArray[Any]:
 def _is_buffer(given: Any) -> bool:
     try:
         memoryview(given).release()
-    except (TypeError, ValueError, BufferError):
+    except (TypeError, ValueError, BufferError) as exc:
+        let_pass(exc)
         return False
     return True
 
@@ -192,7 +197,8 @@ def _lazy(given: Any) -> Lazy | None:
         return None
     try:
         return Lazy(given, tuple(map(int, shape)), np.dtype(dtype))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError) as exc:
+        let_pass(exc)
         return None
 
 
@@ -203,6 +209,7 @@ def _probed(given: Any, what: str) -> Lazy:
         tried = np.array([0, n - 1] if n else [], np.int64)
         found = np.asarray(given[tried])
     except Exception as exc:
+        let_pass(exc)
         raise _refusal(given, what, f"it can't be indexed by positions ({exc})") from exc
     if found.shape[:1] != tried.shape:
         raise _refusal(given, what, "it can't be indexed by an array of positions")
@@ -220,6 +227,7 @@ def _of_list(values: list[Any], given: Any, what: str) -> npt.NDArray[Any]:
     try:
         array = np.array(values)
     except Exception as exc:
+        let_pass(exc)
         raise _refusal(given, what, f"its elements make no array ({exc})") from exc
     if array.dtype.kind in "OUS":  # numbers among text become text
         leaves = np.array(values, object).ravel().tolist()

@@ -22,6 +22,7 @@ from fastzip._extract import Extraction
 from fastzip._keys import Positions
 from fastzip._many import Many, aligned, pieces
 from fastzip._member import Reader
+from fastzip._signals import from_handler, let_pass
 from fastzip._sources import (
     Identity,
     Opened,
@@ -48,7 +49,8 @@ def _is_cp437(encoding: str) -> bool:
     """Is it what names without the UTF-8 flag are in by default?"""
     try:
         return codecs.lookup(encoding).name == "cp437"
-    except LookupError:  # so no name had to be decoded
+    except LookupError as exc:  # so no name had to be decoded
+        let_pass(exc)
         return False
 
 
@@ -58,7 +60,7 @@ def _told_as_ours() -> Iterator[None]:
     try:
         yield
     except zipfile.BadZipFile as exc:
-        if isinstance(exc, errors.BadZipFile):
+        if isinstance(exc, errors.BadZipFile) or from_handler(exc):
             raise
         raise errors.BadZipFile(*exc.args) from exc
 
@@ -216,8 +218,8 @@ class ZipFile(zipfile.ZipFile):
         index = self.index
         made = index.infos(0, len(index), self.metadata_encoding)
         names = [info.filename for info in made]
+        self._positions.update(zip(made, range(len(made)), strict=True))  # before somebody has them
         filelist = [self._infos.setdefault(i, info) for i, info in enumerate(made)]
-        self._positions.update(zip(filelist, range(len(filelist)), strict=True))
         self.__dict__.setdefault("NameToInfo", dict(zip(names, filelist, strict=True)))
         self.__dict__.setdefault("filelist", filelist)
 
@@ -225,8 +227,8 @@ class ZipFile(zipfile.ZipFile):
         info = self._infos.get(position)
         if info is None:
             made = self.index.infos(position, position + 1, self.metadata_encoding)[0]
+            self._positions[made] = position  # before somebody has it
             info = self._infos.setdefault(position, made)
-            self._positions[info] = position
         return info
 
     @property
@@ -305,6 +307,7 @@ class ZipFile(zipfile.ZipFile):
         try:
             return super().getinfo(name)
         except KeyError as exc:
+            let_pass(exc)
             where = self._reader.index.where if self._reader else self.filename or "archive"
             raise _keys.no_name(exc.args[0], name, self.NameToInfo, where) from None
 
@@ -344,8 +347,11 @@ class ZipFile(zipfile.ZipFile):
             chosen = chosen.tolist()
         elif reader is not None and plain and "NameToInfo" not in own and not self._cut_names:
             positions = np.empty(len(chosen), np.int64)
-            with contextlib.suppress(TypeError):  # some aren't names
+            try:
                 unknown = reader.directory.find_all(chosen, positions, False)
+            except TypeError as exc:  # some aren't names
+                let_pass(exc)
+            else:
                 if unknown >= 0:
                     raise _keys.no_member(reader.index, chosen[unknown])
                 return positions
@@ -667,6 +673,7 @@ class ZipFile(zipfile.ZipFile):
                 for _ in reader.pieces(int(positions[0]), self._password(None)):
                     pass
             except zipfile.BadZipFile as exc:
+                let_pass(exc)
                 failed = {0: exc}
             else:
                 return None

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fastzip import _core
+from fastzip._signals import from_handler
 
 __all__ = [
     "ArrayError",
@@ -60,6 +61,11 @@ class Located:
     offset: int | None = None
     failed: list[tuple[str, str]] = []  # noqa: RUF012  (replaced, never changed)
     stale: bool = False
+
+
+def is_failure(exc: BaseException) -> bool:
+    """Does it say what is wrong with an archive, as nothing that a signal's handler raises does?"""
+    return isinstance(exc, Located) and not from_handler(exc)
 
 
 class BadZipFile(Located, zipfile.BadZipFile):

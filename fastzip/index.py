@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, _infos, errors
+from fastzip._signals import let_pass
 from fastzip._sources import Opened, described
 
 __all__ = ["ROW", "Index", "Limits"]
@@ -107,7 +108,8 @@ class Limits(NamedTuple):
             if value is not None:
                 try:
                     number = -1 if isinstance(value, bool) else operator.index(value)
-                except TypeError:
+                except TypeError as exc:
+                    let_pass(exc)
                     number = -1
                 if number < 0:
                     raise ValueError(f"{name} must be a number of 0 or more, or None: {value!r}")
@@ -438,6 +440,7 @@ class Index:
             try:
                 out += self._parse(at, end, encoding)
             except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as exc:
+                let_pass(exc)
                 if encoding is not None and isinstance(exc, UnicodeDecodeError):
                     raise
                 if end - at == 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import signal
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
@@ -29,6 +28,7 @@ import numpy.typing as npt
 
 from fastzip import _order, _threads
 from fastzip._feeds import Padded, Ragged, Samples, Source, feeds
+from fastzip._signals import from_handler, let_pass
 
 if TYPE_CHECKING:  # a plain "Loader" in an annotation is one of any batches
     import typing_extensions
@@ -83,7 +83,8 @@ def _whole(value: object, what: str, least: int, below: int = 1 << 62) -> int:
     """The value as an integer in this range."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]  # NumPy's integers have it as well
-    except TypeError:
+    except TypeError as exc:
+        let_pass(exc)
         number = least - 1
     if isinstance(value, bool) or not least <= number < below:
         top = "" if below == 1 << 62 else f" and below {below:,}"
@@ -637,18 +638,5 @@ class _Batches(Iterator[Item_co]):
 
 
 def _is_foreign(exc: BaseException) -> bool:
-    """Is it none of the batch's: was it raised by a signal's handler, in the midst of what might
-    have raised it as well, or is the batch undone since a handler forked?"""
-    if getattr(exc, "code", "") == "interrupted":
-        return True
-    codes = set()
-    for handler in map(signal.getsignal, signal.valid_signals()):
-        if callable(handler):
-            function = getattr(handler, "func", handler)  # functools.partial's
-            if not hasattr(function, "__code__"):
-                function = getattr(function, "__func__", type(function).__call__)
-            codes.add(getattr(function, "__code__", None))
-    trace = exc.__traceback__
-    while trace is not None and trace.tb_frame.f_code not in codes:
-        trace = trace.tb_next
-    return trace is not None
+    """Is it none of the batch's: a signal handler's, or is the batch undone since one forked?"""
+    return getattr(exc, "code", "") == "interrupted" or from_handler(exc)

@@ -19,6 +19,7 @@ from fastzip._member import Reader
 from fastzip._npy import (
     ArraySpec,
 )
+from fastzip._signals import let_pass
 from fastzip._sources import (
     MAX_BUFFERED,
     Identity,
@@ -57,7 +58,8 @@ class _Fields:
             missing = errors.MissingAttributeError(name)
             missing._hint = exc._hint
             raise missing from None
-        except KeyError:  # a subclass's own
+        except KeyError as exc:  # a subclass's own
+            let_pass(exc)
             raise AttributeError(name) from None
 
     def __dir__(self) -> list[str]:
@@ -326,6 +328,7 @@ class NpzFile(npyio.NpzFile):
                 header = self._reader.header(position, self._header_limit())
                 cells = ["bytes", ""] if header is None else [*map(str, header.spec[:2])]
             except Exception as exc:
+                let_pass(exc)
                 cells = ["", getattr(exc, "code", type(exc).__name__)]
             size = f"{self._reader.directory.row(position)[1]:,}"
             cells = [html.escape(cell) for cell in (key, *cells, size)]

@@ -514,6 +514,8 @@ class _Batches(Iterator[Item_co]):
     half begun, is read when it is due.
     """
 
+    _begun: tuple[_Begun, ...] = ()  # for `__del__`, if it was interrupted before it began
+
     def __init__(
         self,
         loader: Loader[Item_co],
@@ -522,7 +524,6 @@ class _Batches(Iterator[Item_co]):
         length: int,
         progress: _Progress,
     ) -> None:
-        self._begun: tuple[_Begun, ...] = ()
         self._sources, self._progress = sources, progress
         self._batch_size, self._threads = loader.batch_size, loader.threads
         self._rank, self._world_size = loader.rank, loader.world_size

@@ -143,6 +143,16 @@ def fill_rows(
 ) -> None: ...
 
 @final
+class Work:
+    def __new__(
+        cls,
+        source: Source,
+        directory: Directory,
+        positions: npt.NDArray[np.int64],
+        statuses: npt.NDArray[np.int32],
+    ) -> Self: ...
+
+@final
 class Ahead:
     def __new__(
         cls,

@@ -527,14 +527,14 @@ def test_memory_to_lend_is_limited(made, here, monkeypatch):
 
 def test_pieces_that_fit_no_more_make_way(made, here):
     few = [here[[i]] for i in range(_lent._PIECES)]
-    small = list(_lent._pieces)
+    small = [piece.memory for piece in _lent._pieces]
     assert len(small) == _lent._PIECES
     del few
     many = [here[range(5 * i, 5 * i + 5)] for i in range(8)]
     right = torch.tensor(made[1][:40]).split(5)
     assert all(map(torch.equal, many, right))
     assert len(_lent._pieces) == _lent._PIECES
-    assert [piece.memory[1] for piece in small].count(1) == len(many)
+    assert [memory[1] for memory in small].count(1) == len(many)
 
 
 def test_memory_is_not_reused_while_a_tensor_lives(tmp_path):

@@ -20,12 +20,11 @@ if os.environ.get("FASTZIP_ZLIB_NG") == "system":  # link libz-ng instead of bin
     flags += subprocess.check_output(["pkg-config", "--cflags", "zlib-ng"], text=True).split()
     links += subprocess.check_output(["pkg-config", "--libs", "zlib-ng"], text=True).split()
 
-# inflate_exact.c, inflate_pairs.c and inflate_tables.c are compiled with each level of CPU.
-LANES = [f"src/inflate_{part}.c" for part in ("batch", "avx512", "avx2", "portable")]
+# One module. The headers of inflate/interleaved are compiled with each level of CPU.
 core = Extension(
     "fastzip._core",
-    sources=["src/_core.pyx", "src/pool.c", "src/arena.c", "src/memory.c", "src/files.c", *LANES],
-    depends=sorted(glob("src/*.px[di]") + glob("src/*.h") + glob("src/inflate_*.c")),
+    sources=["src/_core.pyx", *sorted(glob("src/*/**/*.c", recursive=True))],
+    depends=sorted(f for f in glob("src/**", recursive=True) if f.endswith((".pxd", ".pxi", ".h"))),
     include_dirs=["src"],
     define_macros=macros,
     extra_compile_args=flags,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "inflate_batch.h"
+#include "inflate/interleaved/interleaved.h"
 
 typedef int (*inflate_fn)(void *, const void *, size_t, void *, size_t, size_t *, size_t *);
 static inflate_fn inflate_one;

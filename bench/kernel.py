@@ -149,7 +149,7 @@ def library() -> ctypes.CDLL:
     core = here.parent / "src"
     with tempfile.TemporaryDirectory() as where:
         shared = os.path.join(where, "kernel.so")
-        parts = [core / f"inflate_{part}.c" for part in ("batch", "avx512", "avx2", "portable")]
+        parts = sorted((core / "inflate" / "interleaved").glob("*.c"))
         flags = ["-std=gnu11", "-O3", "-g0", "-shared", "-fPIC", f"-I{core}"]
         compiler = os.environ.get("CC", "gcc").split()
         command = [*compiler, *flags, here / "kernel.c", *parts, "-o", shared, "-ldl"]

@@ -19,16 +19,16 @@ from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
 from libc.string cimport memchr, memcmp, memcpy, memset, strcmp, strlen
-from batch cimport *
-from crypt cimport *
-from directory cimport *
-from front cimport *
-from inflate cimport *
-from kinds cimport *
-from lanes cimport *
-from source cimport *
-from status cimport *
-from zipdir cimport *
+from batch.members cimport *
+from zip.crypt cimport *
+from zip.directory cimport *
+from batch.front cimport *
+from inflate.engines cimport *
+from batch.kinds cimport *
+from batch.lanes cimport *
+from runtime.source cimport *
+from runtime.status cimport *
+from zip.records cimport *
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object s, Py_ssize_t *n) except NULL
@@ -38,7 +38,7 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept      # the exception stays set; run() raises it
     void *PyErr_Occurred()
 
-cdef extern from "pool.h" nogil:
+cdef extern from "runtime/pool.h" nogil:
     ctypedef void (*pool_work)(void *, size_t, void *) noexcept nogil
     ctypedef int (*pool_poll)(void *) noexcept nogil
     int POOL_NO_MEMORY
@@ -361,7 +361,7 @@ def pool_workers():
     return c_pool_workers()
 
 # One module, in parts that a reader can hold in mind.
-include "sources.pxi"
+include "source.pxi"
 include "directory.pxi"
 include "reading.pxi"
 include "unequal.pxi"

@@ -302,7 +302,7 @@ def read_many(Source source not None, Directory directory not None, const int64_
 
 # ----------------------------------------------------------------------------------------- writing
 
-cdef extern from "files.h" nogil:
+cdef extern from "runtime/files.h" nogil:
     ctypedef struct file_job:
         int folder
         const char *name

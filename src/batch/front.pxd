@@ -2,11 +2,11 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
-from batch cimport *
-from inflate cimport *
-from source cimport fill
-from status cimport *
-from zipdir cimport *
+from batch.members cimport *
+from inflate.engines cimport *
+from runtime.source cimport fill
+from runtime.status cimport *
+from zip.records cimport *
 
 
 cdef inline int find_front(const Batch *b, Scratch *s, Span *p, size_t n, size_t *data) noexcept nogil:

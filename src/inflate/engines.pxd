@@ -7,10 +7,10 @@ engine refuses is tried once more by it.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memcmp, memset
-from kinds cimport Kind, is_kind
-from status cimport *
+from batch.kinds cimport Kind, is_kind
+from runtime.status cimport *
 
-cdef extern from "arena.h" nogil:
+cdef extern from "runtime/arena.h" nogil:
     ctypedef struct arena_block:
         void *ptr
         size_t cap
@@ -22,14 +22,14 @@ cdef extern from "arena.h" nogil:
     size_t arena_idle()
     int arena_init()
 
-cdef extern from "memory.h" nogil:
+cdef extern from "runtime/memory.h" nogil:
     void *memory_take(size_t size)
     void *memory_zeroed(size_t size)
     void memory_give(void *p)
     bint memory_refused()
     size_t memory_refuse(size_t nth)
 
-cdef extern from "inflate_batch.h" nogil:
+cdef extern from "inflate/interleaved/interleaved.h" nogil:
     enum:
         FZ_INFLATE_DONE
         FZ_INFLATE_STOPPED
@@ -57,7 +57,7 @@ cdef extern from "inflate_batch.h" nogil:
     const char *fz_inflate_use(const char *level)
     void fz_inflate_force(fz_inflate_state *state, int loop)
 
-cdef extern from "pool.h" nogil:
+cdef extern from "runtime/pool.h" nogil:
     bint pool_stopped(bint at_once) noexcept
 
 cdef enum:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the batch kernel's fuzzer and runs it:
-#   tests/fuzz/batch.sh plain|sanitized [ARGUMENT...]      see batch.c
-#   CC=clang tests/fuzz/batch.sh libfuzzer FOLDER -max_total_time=600
+# Builds the interleaved engine's fuzzer and runs it:
+#   tests/fuzz/interleaved.sh plain|sanitized [ARGUMENT...]      see interleaved.c
+#   CC=clang tests/fuzz/interleaved.sh libfuzzer FOLDER -max_total_time=600
 # zlib's headers must be there (Debian: zlib1g-dev).
 set -eu
 here=$(dirname -- "$0")
@@ -14,6 +14,6 @@ flags="-O2"
 where=$(mktemp -d)
 trap 'rm -rf "$where"' EXIT
 # shellcheck disable=SC2086  # flags are words
-"${CC:-gcc}" -std=gnu11 -Wall -Wextra $flags -I"$core" "$here/batch.c" "$core/inflate_batch.c" \
-    "$core/inflate_avx512.c" "$core/inflate_avx2.c" "$core/inflate_portable.c" -lz -o "$where/batch"
-"$where/batch" "$@"
+"${CC:-gcc}" -std=gnu11 -Wall -Wextra $flags -I"$core" "$here/interleaved.c" \
+    "$core"/inflate/interleaved/*.c -lz -o "$where/interleaved"
+"$where/interleaved" "$@"

@@ -9,11 +9,11 @@
 #pragma GCC target("bmi,bmi2,lzcnt,avx2")
 #endif
 #define LEVEL_AVX2
-#include "inflate_level.h"
+#include "level.h"
 #ifdef __clang__
 #pragma clang attribute pop
 #endif
 #else
-#include "inflate_lane.h"
+#include "lane.h"
 void LEVEL_RUN(fz_inflate_state *state) { fz_inflate_portable(state); }   /* never chosen */
 #endif

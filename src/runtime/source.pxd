@@ -8,7 +8,7 @@ from libc.errno cimport errno, EAGAIN, EINTR
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
-from status cimport *
+from runtime.status cimport *
 
 cdef extern from *:
     """
@@ -33,7 +33,7 @@ cdef extern from *:
     ssize_t pread(int fd, void *buf, size_t n, long offset) nogil
     ssize_t preadv(int fd, const iovec *iov, int count, long offset) nogil
 
-cdef extern from "pool.h" nogil:
+cdef extern from "runtime/pool.h" nogil:
     bint pool_stopped(bint at_once) noexcept
 
 cdef enum:

@@ -1,10 +1,10 @@
 /* What the parts of the batch kernel share: a lane, its tables, and the smallest steps. Each level of
- * CPU compiles these parts once, for itself (inflate_level.h). */
+ * CPU compiles these parts once, for itself (level.h). */
 #ifndef FASTZIP_INFLATE_LANE_H
 #define FASTZIP_INFLATE_LANE_H
 #include <string.h>
 
-#include "inflate_batch.h"
+#include "interleaved.h"
 
 /* Functions that copy 64 bytes at a time. All others have AVX2 at most: with more, gcc 12 keeps integers in
  * vector registers. */

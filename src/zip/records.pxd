@@ -7,7 +7,7 @@ of APPNOTE.TXT 6.3.10.
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, UINT64_MAX
 from libc.string cimport memchr, memcmp
-from status cimport *
+from runtime.status cimport *
 
 cdef enum:
     LOCAL_SIZE = 30          # 4.3.7   local file header, without name and extra field

@@ -13,8 +13,8 @@ bytes under a header are always put back, since they may belong to a member that
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
-from inflate cimport *
-from status cimport *
+from inflate.engines cimport *
+from runtime.status cimport *
 
 cdef enum:
     JOBS = 32                    # jobs that are read and inflated together, at most

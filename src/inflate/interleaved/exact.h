@@ -1,5 +1,5 @@
 /* One symbol at a time, exactly: near the ends of a member's output, and for whatever the loops leave
- * aside. Compiled once for each level of CPU, see inflate_level.h. */
+ * aside. Compiled once for each level of CPU, see level.h. */
 
 /* Repeats of the first bytes: what byte i of a match at distance d is a copy of, i % d. Two shuffles of
  * the 32 bytes in front make any of the next 64, so overlapping matches need no branch (1.4 times on

@@ -1,5 +1,5 @@
 /* Block headers and the tables made of them (RFC 1951, 3.2.3 to 3.2.7). Compiled once for each level of
- * CPU, see inflate_level.h.
+ * CPU, see level.h.
  *
  * For members of 1 or 2 KB this is half of the work: some 2,500 cycles a block. */
 

@@ -1,5 +1,5 @@
 /* Entries for two literals, where both codes fit into one lookup: 12 to 27 % on images. Compiled once for
- * each level of CPU, see inflate_level.h. */
+ * each level of CPU, see level.h. */
 
 /* An entry looks at the one that its remaining bits lead to, which stands below it. So the table is walked
  * from its end to its start, and what an entry looks at is still a single literal. */

@@ -2,4 +2,4 @@
  * of long matches. */
 #define LEVEL_AVX512
 #define LEVEL_RUN fz_inflate_avx512
-#include "inflate_x86.h"
+#include "x86.h"

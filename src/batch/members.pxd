@@ -14,13 +14,13 @@ Within a group the reads are sorted by file offset and merged where they touch.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
-from directory cimport Listing, Rules
-from inflate cimport *
-from kinds cimport Kind, is_kind
-from lanes cimport *
-from source cimport Bytes, fill, fill_two, is_cold, will_need
-from status cimport *
-from zipdir cimport *
+from zip.directory cimport Listing, Rules
+from inflate.engines cimport *
+from batch.kinds cimport Kind, is_kind
+from batch.lanes cimport *
+from runtime.source cimport Bytes, fill, fill_two, is_cold, will_need
+from runtime.status cimport *
+from zip.records cimport *
 
 cdef enum:
     INPUT = 512 << 10            # compressed bytes of a pass: half of a common level 2 cache

@@ -1,24 +1,24 @@
-/* The batch kernel for one level of CPU: included by inflate_x86.h and inflate_portable.c, which name the
+/* The batch kernel for one level of CPU: included by x86.h and portable.c, which name the
  * level and set what the compiler may use. One list of compiler flags serves all, and no ifunc is needed,
  * which sanitizers and musl don't have. */
-#include "inflate_lane.h"
+#include "lane.h"
 
-#include "inflate_exact.c"
-#include "inflate_pairs.c"
-#include "inflate_steps.h"
-#include "inflate_tables.c"
+#include "exact.h"
+#include "pairs.h"
+#include "steps.h"
+#include "tables.h"
 
 #define LANES 1
-#include "inflate_loops.h"
+#include "loops.h"
 #undef LANES
 #define LANES 2
-#include "inflate_loops.h"
+#include "loops.h"
 #undef LANES
 #define LANES 3
-#include "inflate_loops.h"
+#include "loops.h"
 #undef LANES
 #define LANES 4
-#include "inflate_loops.h"
+#include "loops.h"
 #undef LANES
 
 enum { LITERALS_LOOP, PAIRS_LOOP, MIXED_2_LOOP, MIXED_1_LOOP, MIXED_LOOP, LONG_LOOP };

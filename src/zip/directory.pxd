@@ -5,10 +5,10 @@ Reads through source.pxd, understands through zipdir.pxd; runs without the inter
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
-from inflate cimport arena_alloc, arena_block, arena_free, memory_give, memory_take
-from source cimport Bytes, fill
-from status cimport *
-from zipdir cimport *
+from inflate.engines cimport arena_alloc, arena_block, arena_free, memory_give, memory_take
+from runtime.source cimport Bytes, fill
+from runtime.status cimport *
+from zip.records cimport *
 
 cdef enum:
     COMMENT_MAX = 65535
@@ -25,7 +25,7 @@ cdef extern from *:
     """
     void *memrchr(const void *s, int c, size_t n) nogil
 
-cdef extern from "pool.h" nogil:
+cdef extern from "runtime/pool.h" nogil:
     bint pool_stopped(bint at_once) noexcept
 
 cdef struct Place:               # where the directory is

@@ -1,6 +1,6 @@
 """Cython's view of status.h: one enum for every way in which native code can fail."""
 
-cdef extern from "status.h" nogil:
+cdef extern from "runtime/status.h" nogil:
     cdef enum:
         OK "FZ_OK"
         TOO_SHORT "FZ_TOO_SHORT"

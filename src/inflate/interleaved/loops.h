@@ -1,4 +1,4 @@
-/* The interleaved loops, for LANES lanes; included once for each number of lanes (inflate_level.h).
+/* The interleaved loops, for LANES lanes; included once for each number of lanes (level.h).
  *
  * All lanes do a step's first stage, then all its second one, and so on, so that each wait for memory is
  * filled with the other lanes' work. Lane after lane gained nothing: the waiting instructions of one fill

@@ -1,5 +1,5 @@
 /* The batch kernel's face: which level of CPU, and jobs in a good order. */
-#include "inflate_lane.h"
+#include "lane.h"
 
 static const struct { const char *name; void (*run)(fz_inflate_state *); } levels[] = {   /* the best first */
     { "avx512", fz_inflate_avx512 }, { "avx2", fz_inflate_avx2 }, { "portable", fz_inflate_portable },

@@ -2,9 +2,9 @@
  * off and of another size than said, in batches of 1 to 16, in buffers that end at a page nobody may touch
  * (or, under AddressSanitizer, of their exact size). Each verdict and each byte must be zlib's.
  *
- *   tests/fuzz/batch --streams 1000000 [--seed 1] [--level portable]
+ *   tests/fuzz/interleaved --streams 1000000 [--seed 1] [--level portable]
  *
- * Built by tests/fuzz/batch.sh. With -DLIBFUZZER it is a libFuzzer target instead. */
+ * Built by tests/fuzz/interleaved.sh. With -DLIBFUZZER it is a libFuzzer target instead. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <sys/mman.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "inflate_batch.h"
+#include "inflate/interleaved/interleaved.h"
 #include "streams.h"
 
 #if defined __SANITIZE_ADDRESS__ || defined LIBFUZZER

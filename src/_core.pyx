@@ -19,16 +19,30 @@ from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
 from libc.string cimport memchr, memcmp, memcpy, memset, strcmp, strlen
-from batch.members cimport *
-from zip.crypt cimport *
-from zip.directory cimport *
-from batch.front cimport *
-from inflate.engines cimport *
-from batch.kinds cimport *
-from batch.lanes cimport *
-from runtime.source cimport *
-from runtime.status cimport *
-from zip.records cimport *
+from batch.filling cimport ROWS, Filling, fill_group
+from batch.front cimport FRONTS, Looking, c_find_data, c_read_front, look_at_group
+from batch.groups cimport divide, run_group
+from batch.jobs cimport HEAD_MOST, SLACK
+from batch.kinds cimport Kind, holds_rows
+from batch.members cimport Batch, Span, look_up
+from inflate.engines cimport (FZ_LINKED, INTERLEAVED_DONE, LIBDEFLATE, RAW, ZLIB_NG, Z_OK, Engines,
+    Scratch, Stream, alloc_fn, crc_fn, decompress_fn, free_fn, fz_linked, fz_version, inflate_fn,
+    init_fn, interleaved_force, interleaved_job, interleaved_many, interleaved_use, ready_lanes,
+    stream_fn, trim, whole, zng_stream)
+from runtime.arena cimport (arena_alloc, arena_block, arena_expect, arena_free, arena_idle,
+    arena_init, arena_trim)
+from runtime.files cimport Writing, file_job, write_group
+from runtime.memory cimport memory_give, memory_refuse, memory_take, memory_zeroed
+from runtime.pool cimport (POOL_NO_MEMORY, c_pool_workers, pool_done, pool_drop_scratch, pool_end,
+    pool_generation, pool_give_scratch, pool_init, pool_init_scratch, pool_leave, pool_poll,
+    pool_run, pool_start, pool_stop, pool_take_scratch, pool_task, pool_wait, pool_work)
+from runtime.source cimport Bytes, fill
+from runtime.status cimport (CLOSED, DUPLICATE_NAME, INTERRUPTED, MEMORY, OK, OTHER_HEADER,
+    SHORT_READ, STATUS_COUNT, status_codes)
+from zip.crypt cimport Keys, begin, decrypt, make_cipher_table, stir
+from zip.directory cimport (Listing, Place, Rules, Table, ask_for_name, build_table, check_rules,
+    find_directory, find_name, find_twin, prefetch, record_of, release, same_entry, walk)
+from zip.records cimport FLAG_UTF8, LOCAL_SIZE, Row, ascii_only, le16
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object s, Py_ssize_t *n) except NULL
@@ -38,58 +52,11 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept      # the exception stays set; run() raises it
     void *PyErr_Occurred()
 
-cdef extern from "runtime/pool.h" nogil:
-    ctypedef void (*pool_work)(void *, size_t, void *) noexcept nogil
-    ctypedef int (*pool_poll)(void *) noexcept nogil
-    int POOL_NO_MEMORY
-    void pool_drop_scratch()
-    int pool_run(pool_work work, void *task, size_t groups, unsigned threads, pool_poll poll)
-    ctypedef struct pool_task:
-        pass
-    pool_task *pool_start(pool_work work, void *task, size_t groups, unsigned threads, unsigned workers)
-    int pool_wait(pool_task *task, pool_poll poll)
-    bint pool_done(pool_task *task)
-    void pool_stop(pool_task *task)
-    bint pool_leave(pool_task *task, bint patient)
-    void pool_end(pool_task *task)
-    void pool_init_scratch(void *(*make)() noexcept nogil, void (*destroy)(void *) noexcept nogil)
-    void *pool_take_scratch()
-    void pool_give_scratch(void *scratch)
-    unsigned c_pool_workers "pool_workers"()
-    unsigned pool_generation()
-    int pool_init()
-
 cdef extern from *:
     """
     static inline int fz_raise(int r) { return r; }    /* -1: an exception is set already */
-    #ifdef FASTZIP_LINK_ZLIB_NG
-    #include <zlib-ng.h>
-    #define FZ_LINKED 1
-    #define FZ_ADDRESS(f) ((uintptr_t)(f))
-    static int fz_init2(zng_stream *s, int bits, const char *version, int size) {
-        (void)version;
-        return size == (int)sizeof(zng_stream) ? zng_inflateInit2(s, bits) : Z_VERSION_ERROR;
-    }
-    static const char *fz_version(void) { return zlibng_version(); }
-    static uintptr_t fz_linked(int i) {
-        switch (i) {
-            case 0: return (uintptr_t)fz_init2;
-            case 1: return (uintptr_t)zng_inflate;
-            case 2: return (uintptr_t)zng_inflateReset;
-            case 3: return (uintptr_t)zng_inflateEnd;
-            default: return (uintptr_t)zng_crc32_z;
-        }
-    }
-    #else
-    #define FZ_LINKED 0
-    static const char *fz_version(void) { return ""; }
-    static uintptr_t fz_linked(int i) { (void)i; return 0; }
-    #endif
     """
     int fz_raise(int r) except -1
-    const bint FZ_LINKED
-    const char *fz_version()
-    uintptr_t fz_linked(int i)
 
 STATUS_CODES = tuple([status_codes[i].decode() for i in range(STATUS_COUNT)])
 
@@ -206,9 +173,9 @@ def use_engine(bint libdeflate, bint alone=False):
 
 
 def use_lanes(size_t least, level=None):
-    """Have the batch kernel do passes of at least so many jobs, 0: none, at this level of CPU, and single ones
+    """Have the interleaved engine do passes of at least so many jobs, 0: none, at this level of CPU, and single ones
     where libdeflate isn't the engine. Returns the level, or None if this CPU lacks it; then nothing changes."""
-    cdef const char *used = fz_inflate_use(NULL) if level is None else fz_inflate_use(level.encode())
+    cdef const char *used = interleaved_use(NULL) if level is None else interleaved_use(level.encode())
     if used == NULL:
         return None
     engines.lanes_from = least
@@ -218,16 +185,16 @@ def use_lanes(size_t least, level=None):
 
 
 def lanes_from():
-    """As many jobs as the batch kernel is used for; 0: none."""
+    """As many jobs as the interleaved engine is used for; 0: none."""
     return engines.lanes_from
 
 
 def inflate_together(list streams not None, list sizes not None, int loop=-1, size_t room=0):
-    """For tests: streams through the batch kernel alone, all blocks by this loop (-1: by choice); for each
+    """For tests: streams through the interleaved engine alone, all blocks by this loop (-1: by choice); for each
     its `size` bytes, or None where it was refused."""
     cdef Py_ssize_t i, n = len(streams)
-    cdef bytes jobs_memory = bytes(max(n, 1) * sizeof(fz_inflate_job))
-    cdef fz_inflate_job *jobs = <fz_inflate_job *>PyBytes_AS_STRING(jobs_memory)
+    cdef bytes jobs_memory = bytes(max(n, 1) * sizeof(interleaved_job))
+    cdef interleaved_job *jobs = <interleaved_job *>PyBytes_AS_STRING(jobs_memory)
     cdef Scratch *s
     cdef bytes stream
     cdef list out = []
@@ -241,30 +208,29 @@ def inflate_together(list streams not None, list sizes not None, int loop=-1, si
     if s == NULL or ready_lanes(s) != OK:
         raise MemoryError
     with nogil:
-        fz_inflate_force(s.lanes, loop)
-        fz_inflate_many(s.lanes, jobs, <size_t>n)
-        fz_inflate_force(s.lanes, -1)
+        interleaved_force(s.lanes, loop)
+        interleaved_many(s.lanes, jobs, <size_t>n)
+        interleaved_force(s.lanes, -1)
         pool_give_scratch(s)
-    return [out[i][:sizes[i]] if jobs[i].status == FZ_INFLATE_DONE else None for i in range(n)]
+    return [out[i][:sizes[i]] if jobs[i].status == INTERLEAVED_DONE else None for i in range(n)]
 
 
 def inflate(const uint8_t[::1] data not None, size_t size):
     """`size` bytes out of a raw deflate stream that is exactly `data`, or a status."""
-    cdef Job j
+    cdef Stream m
     cdef Scratch *s
+    cdef int status
     cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
-    memset(&j, 0, sizeof(Job))
-    j.src = &data[0] if data.shape[0] else <const uint8_t *>b""
-    j.src_len = j.src_room = <size_t>data.shape[0]
-    j.dst, j.dst_len, j.dst_room = <uint8_t *>PyBytes_AS_STRING(out), size, size
-    j.row = j.dst
+    m.src = &data[0] if data.shape[0] else <const uint8_t *>b""
+    m.src_len = m.src_room = <size_t>data.shape[0]
+    m.dst, m.dst_len, m.dst_room = <uint8_t *>PyBytes_AS_STRING(out), size, size
     s = <Scratch *>pool_take_scratch()
     if s == NULL:
         return int(MEMORY)
     with nogil:
-        inflate_many(&engines, s, &j, 1)
+        status = whole(&engines, s, &m)
         pool_give_scratch(s)
-    return out if j.status == OK else int(j.status)
+    return out if status == OK else status
 
 
 def crc32(const uint8_t[::1] data not None, uint32_t start=0):

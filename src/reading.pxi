@@ -302,31 +302,6 @@ def read_many(Source source not None, Directory directory not None, const int64_
 
 # ----------------------------------------------------------------------------------------- writing
 
-cdef extern from "runtime/files.h" nogil:
-    ctypedef struct file_job:
-        int folder
-        const char *name
-        const uint8_t *data
-        size_t size
-    int file_write(const file_job *job, unsigned long long salt, unsigned long long serial)
-
-cdef struct Writing:
-    const file_job *jobs
-    size_t n
-    unsigned long long salt, serial
-    int32_t *statuses
-
-
-cdef void write_group(void *arg, size_t group, void *scratch) noexcept nogil:
-    """The pool's work: eight files."""
-    cdef Writing *w = <Writing *>arg
-    cdef size_t i
-    for i in range(8 * group, 8 * group + 8 if 8 * group + 8 < w.n else w.n):
-        if w.statuses[i] != OK:
-            continue
-        w.statuses[i] = INTERRUPTED if pool_stopped(False) else file_write(w.jobs + i, w.salt, w.serial + i)
-
-
 def write_files(Block block not None, const size_t[::1] places not None, const size_t[::1] sizes not None,
                 list names not None, const int32_t[::1] folders not None, unsigned threads,
                 uint64_t salt, uint64_t serial, int32_t[::1] statuses not None):

@@ -1,10 +1,5 @@
 """Part of _core.pyx: members of different lengths. What kind each is, and many into one piece of memory."""
 
-cdef enum:
-    FRONTS = 64                           # members that a worker takes at once to look at their fronts
-    ROWS = 64                             # rows that it fills up at once
-
-
 cdef Kind *take_kinds(list kinds) except? NULL:
     """The kinds, out of tuples (text, before, head_len, unit); they stay valid as long as the list does."""
     cdef Py_ssize_t i, n = len(kinds)
@@ -28,37 +23,6 @@ cdef Kind *take_kinds(list kinds) except? NULL:
 
 
 # --------------------------------------------------------------------------------------- the kinds
-
-cdef struct Looking:
-    const Batch *batch
-    const Kind *kinds
-    size_t n_kinds, front                 # `front`: bytes of the longest header
-    int32_t *found
-
-
-cdef void look_at_group(void *arg, size_t group, void *scratch) noexcept nogil:
-    """The pool's work: the fronts of so many members."""
-    cdef Looking *l = <Looking *>arg
-    cdef Scratch *s = <Scratch *>scratch
-    cdef Batch one = l.batch[0]
-    cdef uint8_t front[HEAD_MOST]
-    cdef size_t i, k, got, last = 0, end = FRONTS * (group + 1)
-    cdef uint64_t size
-    one.n = 1
-    for i in range(FRONTS * group, end if end < l.batch.n else l.batch.n):
-        if pool_stopped(False):
-            break
-        one.positions = l.batch.positions + i
-        if c_read_front(&one, s, front, l.front, &got) != OK:
-            continue                      # whoever wants this member will hear of it
-        size = l.batch.listing.rows[l.batch.positions[i]].size
-        for k in range(l.n_kinds):        # mostly it is the last one's
-            if is_kind(&l.kinds[(last + k) % l.n_kinds], front, got, size):
-                last = (last + k) % l.n_kinds
-                l.found[i] = <int32_t>last
-                break
-    trim(s)
-
 
 def find_kinds(Source source not None, Directory directory not None, const int64_t[::1] positions not None,
                list kinds not None, unsigned threads, int32_t[::1] found not None):
@@ -168,34 +132,6 @@ def fetch_parts(Source source not None, Directory directory not None, const int6
         memory_give(own)
 
 # ---------------------------------------------------------------------------------------- filling up
-
-cdef struct Filling:
-    uint8_t *out
-    size_t n, row_bytes, unit
-    const size_t *used
-    const uint8_t *value
-    bint one_byte                         # is the value the same byte throughout?
-
-
-cdef void fill_group(void *arg, size_t group, void *scratch) noexcept nogil:
-    """The pool's work: so many rows."""
-    cdef Filling *f = <Filling *>arg
-    cdef size_t i, left, done, end = ROWS * (group + 1)
-    cdef uint8_t *p
-    for i in range(ROWS * group, end if end < f.n else f.n):
-        left = f.row_bytes - f.used[i]
-        if left == 0 or pool_stopped(False):
-            continue
-        p = f.out + i * f.row_bytes + f.used[i]
-        if f.one_byte:
-            memset(p, f.value[0], left)
-            continue
-        memcpy(p, f.value, f.unit)
-        done = f.unit
-        while done < left:                # twice as much each time
-            memcpy(p + done, p, done if done < left - done else left - done)
-            done *= 2
-
 
 def fill_rows(uint8_t[:, ::1] out not None, const size_t[::1] used not None, bytes value not None,
               unsigned threads):

@@ -1,4 +1,4 @@
-"""The batch kernel: every loop over all kinds of streams, and zlib's verdict on what is damaged."""
+"""The interleaved engine: every loop over all kinds of streams, and zlib's verdict on what is damaged."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def cold(path):
     return fastzip.load(path)
 
 
-# Without memory for the batch kernel's lanes, members are done one after the other.
+# Without memory for the interleaved engine's lanes, members are done one after the other.
 SPARED_BY_BATCH = 2
 
 KINDS = ("small", "mid", "stored", "large")
@@ -135,7 +135,7 @@ def test_every_allocation_at_open(lab, faultlab, save, engine, order, where):
             assert happened
             verdicts.append(verdict)
             assert act(load, look) == right
-        # Opening can do without none; the two members of "reversed" can without the batch kernel.
+        # Opening can do without none; the two members of "reversed" can without the interleaved engine.
         spared = SPARED_BY_BATCH if engine == "batch" and order == "reversed" else 0
         assert verdicts.count("right") <= spared, (what, verdicts)
 

@@ -1,12 +1,20 @@
 """A member's beginning: its first bytes, or where its data stand, without inflating all of it."""
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.string cimport memcpy
-from batch.members cimport *
-from inflate.engines cimport *
+from batch.jobs cimport HEAD_MOST
+from batch.kinds cimport Kind, is_kind
+from batch.members cimport (Batch, Span, check_header, fz_hint, learn_extra, look_up, read_spans,
+    span_length)
+from inflate.engines cimport Scratch, trim, zlib_ng_prefix
+from runtime.pool cimport pool_stopped
 from runtime.source cimport fill
-from runtime.status cimport *
-from zip.records cimport *
+from runtime.status cimport GAP, OK, READ_MORE, SHORT_READ
+from zip.records cimport (DESCRIPTOR_MAX, LOCAL_SIZE, STORED, behind_data, described,
+    owns_nothing)
+
+cdef enum:
+    FRONTS = 64                  # members that a thread takes at once to look at their fronts
 
 
 cdef inline int find_front(const Batch *b, Scratch *s, Span *p, size_t n, size_t *data) noexcept nogil:
@@ -74,3 +82,34 @@ cdef inline int c_find_data(const Batch *b, Scratch *s, Span *p, uint64_t *offse
     data = <size_t>(room if room < DESCRIPTOR_MAX else DESCRIPTOR_MAX)
     status = fill(b.source, behind, end, data)
     return behind_data(p.bytes, behind, data, p.row, room, b.rules.strict) if status == OK else status
+
+
+cdef struct Looking:
+    const Batch *batch
+    const Kind *kinds
+    size_t n_kinds, front                 # `front`: bytes of the longest header
+    int32_t *found
+
+
+cdef inline void look_at_group(void *arg, size_t group, void *scratch) noexcept nogil:
+    """The pool's work: the fronts of so many members."""
+    cdef Looking *l = <Looking *>arg
+    cdef Scratch *s = <Scratch *>scratch
+    cdef Batch one = l.batch[0]
+    cdef uint8_t front[HEAD_MOST]
+    cdef size_t i, k, got, last = 0, end = FRONTS * (group + 1)
+    cdef uint64_t size
+    one.n = 1
+    for i in range(FRONTS * group, end if end < l.batch.n else l.batch.n):
+        if pool_stopped(False):
+            break
+        one.positions = l.batch.positions + i
+        if c_read_front(&one, s, front, l.front, &got) != OK:
+            continue                      # whoever wants this member will hear of it
+        size = l.batch.listing.rows[l.batch.positions[i]].size
+        for k in range(l.n_kinds):        # mostly it is the last one's
+            if is_kind(&l.kinds[(last + k) % l.n_kinds], front, got, size):
+                last = (last + k) % l.n_kinds
+                l.found[i] = <int32_t>last
+                break
+    trim(s)

@@ -1,4 +1,4 @@
-"""Members side by side through the batch kernel, each to its row.
+"""Members side by side through the interleaved engine, each to its row.
 
 As for the other engines, a member is inflated with its .npy header on the tail of the row below it, without
 a copy. But rows are written in no fixed order here, so that row may be finished: then its tail is kept aside
@@ -13,16 +13,12 @@ bytes under a header are always put back, since they may belong to a member that
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
-from inflate.engines cimport *
-from runtime.status cimport *
-
-cdef enum:
-    JOBS = 32                    # jobs that are read and inflated together, at most
-    SLACK = 512                  # room beyond the ends, for the engines' fast loops
-    SMALL = 8192                 # up to here a copy costs less than the engine's slow last bytes
-    LANES = 4                    # members that the kernel has in work at a time
-    LONG_RATIO = 12              # members that shrank so much are made of long matches
-    HEAD_MOST = 512              # longer headers aren't kept aside
+from batch.jobs cimport HEAD_MOST, JOBS, QUICK, SLACK, SMALL, Job, deliver
+from inflate.engines cimport (INTERLEAVED_DONE, INTERLEAVED_LANES, INTERLEAVED_LONG_RATIO,
+    INTERLEAVED_STOPPED, INTERLEAVED_TINY, LANES_MOST, LIBDEFLATE, Engines, Scratch, again,
+    interleaved_feed, interleaved_job, interleaved_rank, interleaved_run, ready_lanes, reserve)
+from runtime.pool cimport pool_stopped
+from runtime.status cimport INTERRUPTED, OK
 
 cdef enum Progress:
     WAITING = 0
@@ -31,7 +27,7 @@ cdef enum Progress:
     OVER
 
 cdef struct Lane:
-    fz_inflate_job job
+    interleaved_job job
     size_t which                 # of the jobs
     bint busy
     bint in_place
@@ -51,7 +47,7 @@ cdef struct Pass:
     bint stopped
     size_t order[JOBS]
     Progress progress[JOBS]
-    Lane lanes[LANES]
+    Lane lanes[INTERLEAVED_LANES]
 
 
 cdef inline bint in_reach(const uint8_t *floor, const Job *j) noexcept nogil:
@@ -68,12 +64,12 @@ cdef inline bint place_in_lane(Pass *p, Lane *lane, size_t i) noexcept nogil:
     cdef Job *j = &p.jobs[i]
     cdef size_t head = j.head_len
     cdef bint below              # is what lies under the header, if anything of this pass, the next job's?
-    lane.in_place = j.dst_len > SMALL and p.stride == <ssize_t>p.row_bytes
+    lane.in_place = j.stream.dst_len > SMALL and p.stride == <ssize_t>p.row_bytes
     lane.kept_bytes = 0
     lane.blocks = False
     if p.floor != NULL:
         below = i + 1 < p.n
-        lane.in_place = j.dst_len > SMALL and in_reach(p.floor, j) \
+        lane.in_place = j.stream.dst_len > SMALL and in_reach(p.floor, j) \
             and (not below or p.jobs[i + 1].row + head <= j.row)
     elif lane.in_place and head:
         below = True
@@ -83,21 +79,21 @@ cdef inline bint place_in_lane(Pass *p, Lane *lane, size_t i) noexcept nogil:
     if lane.in_place and below:
         lane.in_place = p.progress[i + 1] != IN_WORK and p.progress[i + 1] != BLOCKED
     if not lane.in_place:
-        j.dst = <uint8_t *>p.scratch.rooms.ptr + <size_t>(lane - p.lanes) * p.room
-        j.dst_room = j.dst_len + SLACK
+        j.stream.dst = <uint8_t *>p.scratch.rooms.ptr + <size_t>(lane - p.lanes) * p.room
+        j.stream.dst_room = j.stream.dst_len + SLACK
         return True
-    j.dst = j.row - head
-    j.dst_room = j.dst_len
+    j.stream.dst = j.row - head
+    j.stream.dst_room = j.stream.dst_len
     if p.floor != NULL or (below and p.progress[i + 1] == OVER):
         lane.kept_bytes = head
-        memcpy(lane.kept, j.dst, head)
+        memcpy(lane.kept, j.stream.dst, head)
     if below and p.progress[i + 1] == WAITING:
         p.progress[i + 1] = BLOCKED
         lane.blocks = True
     return True
 
 
-cdef inline fz_inflate_job *next_member(void *context) noexcept nogil:
+cdef inline interleaved_job *next_member(void *context) noexcept nogil:
     cdef Pass *p = <Pass *>context
     cdef Lane *lane = p.lanes
     cdef Job *j
@@ -107,7 +103,7 @@ cdef inline fz_inflate_job *next_member(void *context) noexcept nogil:
         if p.progress[i] != WAITING:
             continue
         j = &p.jobs[i]
-        if p.stopped or (j.dst_len > QUICK and pool_stopped(False)):
+        if p.stopped or (j.stream.dst_len > QUICK and pool_stopped(False)):
             j.status = INTERRUPTED
             p.progress[i] = OVER
             continue
@@ -120,24 +116,25 @@ cdef inline fz_inflate_job *next_member(void *context) noexcept nogil:
         place_in_lane(p, lane, i)
         lane.busy, lane.which = True, i
         p.progress[i] = IN_WORK
-        lane.job.src, lane.job.src_len = j.src, j.src_len
-        lane.job.dst, lane.job.dst_len, lane.job.dst_room = j.dst, j.dst_len, j.dst_room
+        lane.job.src, lane.job.src_len = j.stream.src, j.stream.src_len
+        lane.job.dst, lane.job.dst_len = j.stream.dst, j.stream.dst_len
+        lane.job.dst_room = j.stream.dst_room
         lane.job.owner = lane
         return &lane.job
     return NULL
 
 
-cdef inline void member_done(void *context, fz_inflate_job *job) noexcept nogil:
+cdef inline void member_done(void *context, interleaved_job *job) noexcept nogil:
     """Look at it while it is in the cache, and make way for the next."""
     cdef Pass *p = <Pass *>context
     cdef Lane *lane = <Lane *>job.owner
     cdef size_t i = lane.which
     cdef Job *j = &p.jobs[i]
-    if job.status == FZ_INFLATE_STOPPED:
+    if job.status == INTERLEAVED_STOPPED:
         p.stopped = True
         j.status = INTERRUPTED
-    elif job.status != FZ_INFLATE_DONE:
-        j.status = again(p.engines, p.scratch, j)
+    elif job.status != INTERLEAVED_DONE:
+        j.status = again(p.engines, p.scratch, &j.stream)
     if j.status == OK:
         j.status = deliver(p.engines, j)
     if lane.kept_bytes:
@@ -153,21 +150,21 @@ cdef inline bint must_stop(void *context) noexcept nogil:
 
 
 cdef inline bint of_long_matches(uint64_t packed, uint64_t made) noexcept nogil:
-    return packed <= made // LONG_RATIO
+    return packed <= made // INTERLEAVED_LONG_RATIO
 
 
 cdef inline bint worth_lanes(const Engines *e, const Job *jobs, size_t n) noexcept nogil:
-    """Are there enough jobs of a good size for the batch kernel?"""
+    """Are there enough jobs of a good size for the interleaved engine?"""
     cdef size_t i, deflated = 0, packed = 0, made = 0
     if e.lanes_from == 0 or n < e.lanes_from or n < 2:
         return False
     for i in range(n):
-        if jobs[i].src_len > LANES_MOST or jobs[i].dst_len > LANES_MOST:
+        if jobs[i].stream.src_len > LANES_MOST or jobs[i].stream.dst_len > LANES_MOST:
             return False
-        if not jobs[i].stored and (e.lanes_from == 1 or jobs[i].dst_len >= FZ_INFLATE_TINY):
+        if not jobs[i].stored and (e.lanes_from == 1 or jobs[i].stream.dst_len >= INTERLEAVED_TINY):
             deflated += 1
-            packed += jobs[i].src_len
-            made += jobs[i].dst_len
+            packed += jobs[i].stream.src_len
+            made += jobs[i].stream.dst_len
     if e.lanes_from > 1 and e.whole == LIBDEFLATE and not e.lanes_long and of_long_matches(packed, made):
         return False
     return deflated >= e.lanes_from
@@ -179,7 +176,7 @@ cdef inline void by_rank(Pass *p) noexcept nogil:
     cdef uint64_t rank
     cdef size_t i, k
     for i in range(p.n):
-        rank = fz_inflate_rank(p.jobs[i].src_len, p.jobs[i].dst_len)
+        rank = interleaved_rank(p.jobs[i].stream.src_len, p.jobs[i].stream.dst_len)
         k = i
         while k and ranks[k - 1] < rank:
             ranks[k], p.order[k] = ranks[k - 1], p.order[k - 1]
@@ -189,9 +186,9 @@ cdef inline void by_rank(Pass *p) noexcept nogil:
 
 cdef inline void in_four_runs(Pass *p) noexcept nogil:
     """A job of each run of neighbours in turn."""
-    cdef size_t run, step, i, at = 0, length = (p.n + LANES - 1) // LANES
+    cdef size_t run, step, i, at = 0, length = (p.n + INTERLEAVED_LANES - 1) // INTERLEAVED_LANES
     for step in range(length):
-        for run in range(LANES):
+        for run in range(INTERLEAVED_LANES):
             i = run * length + step
             if i < p.n:
                 p.order[at] = i
@@ -202,7 +199,7 @@ cdef inline int inflate_lanes(const Engines *e, Scratch *s, Job *jobs, size_t n,
                               size_t row_bytes, const uint8_t *floor) noexcept nogil:
     """Do all the jobs, stored ones as well; not OK: none has been touched."""
     cdef Pass p
-    cdef fz_inflate_feed feed
+    cdef interleaved_feed feed
     cdef size_t i, most = 0
     cdef bint on_tails = False
     cdef int status
@@ -211,27 +208,27 @@ cdef inline int inflate_lanes(const Engines *e, Scratch *s, Job *jobs, size_t n,
     for i in range(n):           # what may have to go through scratch memory
         if jobs[i].stored:
             continue
-        if jobs[i].dst_len <= SMALL or stride != <ssize_t>row_bytes:
-            most = max(most, jobs[i].dst_len)
+        if jobs[i].stream.dst_len <= SMALL or stride != <ssize_t>row_bytes:
+            most = max(most, jobs[i].stream.dst_len)
         elif jobs[i].head_len or floor != NULL:
             on_tails = True
-            most = max(most, jobs[i].dst_len)
+            most = max(most, jobs[i].stream.dst_len)
     p.room = (most + SLACK + 63) & ~<size_t>63
     status = ready_lanes(s)
     if status == OK:
-        status = reserve(&s.rooms, p.room * LANES)
+        status = reserve(&s.rooms, p.room * INTERLEAVED_LANES)
     if status != OK:
         return status
-    for i in range(LANES):
+    for i in range(INTERLEAVED_LANES):
         p.lanes[i].busy = False
     for i in range(n):
         p.progress[i] = WAITING
         if jobs[i].stored:
-            jobs[i].dst = <uint8_t *>jobs[i].src
+            jobs[i].stream.dst = <uint8_t *>jobs[i].stream.src
     if on_tails:
         in_four_runs(&p)
     else:
         by_rank(&p)
     feed.next, feed.done, feed.stopped, feed.context = next_member, member_done, must_stop, &p
-    fz_inflate_run(s.lanes, &feed)
+    interleaved_run(s.lanes, &feed)
     return OK

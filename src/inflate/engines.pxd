@@ -1,41 +1,32 @@
-"""The engines: inflate whole members, one after the other. lanes.pxd does several at once.
+"""The engines: inflate whole streams, one after the other. batch/lanes.pxd does several at once.
 
-The single-stream engines' functions are bound at import by address (fastzip/_codecs.py). A job's output is
-one contiguous piece of memory, .npy header included. zlib-ng is the verdict of last resort: what another
-engine refuses is tried once more by it.
+The functions of zlib-ng and libdeflate are bound at import by address (fastzip/_codecs.py). zlib-ng is the
+verdict of last resort: what another engine refuses is tried once more by it.
 """
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy, memcmp, memset
-from batch.kinds cimport Kind, is_kind
-from runtime.status cimport *
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memset
+from runtime.arena cimport arena_alloc, arena_block, arena_free
+from runtime.memory cimport memory_refused, memory_zeroed
+from runtime.pool cimport pool_stopped
+from runtime.status cimport (DEFLATE, INTERRUPTED, MEMORY, OK, TOO_LONG, TOO_SHORT_STREAM,
+    TRAILING_DATA, TRUNCATED_STREAM)
 
-cdef extern from "runtime/arena.h" nogil:
-    ctypedef struct arena_block:
-        void *ptr
-        size_t cap
-        void *raw
-    int arena_alloc(arena_block *block, size_t size)
-    void arena_free(arena_block *block)
-    void arena_expect(size_t size)
-    size_t arena_trim()
-    size_t arena_idle()
-    int arena_init()
-
-cdef extern from "runtime/memory.h" nogil:
-    void *memory_take(size_t size)
-    void *memory_zeroed(size_t size)
-    void memory_give(void *p)
-    bint memory_refused()
-    size_t memory_refuse(size_t nth)
+cdef extern from "inflate/linked.h" nogil:
+    const bint FZ_LINKED
+    const char *fz_version()
+    uintptr_t fz_linked(int i)
 
 cdef extern from "inflate/interleaved/interleaved.h" nogil:
     enum:
-        FZ_INFLATE_DONE
-        FZ_INFLATE_STOPPED
-        FZ_INFLATE_TINY
-        FZ_INFLATE_LOOPS
-    ctypedef struct fz_inflate_job:
+        INTERLEAVED_DONE
+        INTERLEAVED_STOPPED
+        INTERLEAVED_ROOM
+        INTERLEAVED_LANES
+        INTERLEAVED_TINY
+        INTERLEAVED_LONG_RATIO
+        INTERLEAVED_LOOPS
+    ctypedef struct interleaved_job:
         const uint8_t *src
         size_t src_len
         uint8_t *dst
@@ -43,22 +34,19 @@ cdef extern from "inflate/interleaved/interleaved.h" nogil:
         size_t dst_room
         int status
         void *owner
-    ctypedef struct fz_inflate_feed:
-        fz_inflate_job *(*next)(void *) noexcept
-        void (*done)(void *, fz_inflate_job *) noexcept
+    ctypedef struct interleaved_feed:
+        interleaved_job *(*next)(void *) noexcept
+        void (*done)(void *, interleaved_job *) noexcept
         bint (*stopped)(void *) noexcept
         void *context
-    ctypedef struct fz_inflate_state:
+    ctypedef struct interleaved_state:
         pass
-    size_t fz_inflate_state_size()
-    void fz_inflate_run(fz_inflate_state *state, const fz_inflate_feed *feed)
-    void fz_inflate_many(fz_inflate_state *state, fz_inflate_job *jobs, size_t n)
-    uint64_t fz_inflate_rank(size_t src_len, size_t dst_len)
-    const char *fz_inflate_use(const char *level)
-    void fz_inflate_force(fz_inflate_state *state, int loop)
-
-cdef extern from "runtime/pool.h" nogil:
-    bint pool_stopped(bint at_once) noexcept
+    size_t interleaved_state_size()
+    void interleaved_run(interleaved_state *state, const interleaved_feed *feed)
+    void interleaved_many(interleaved_state *state, interleaved_job *jobs, size_t n)
+    uint64_t interleaved_rank(size_t src_len, size_t dst_len)
+    const char *interleaved_use(const char *level)
+    void interleaved_force(interleaved_state *state, int loop)
 
 cdef enum:
     Z_OK = 0
@@ -73,10 +61,7 @@ cdef enum:
     STOP_LAST = 6 << 20          # … but no last step that isn't worth one
     UNSTOPPABLE = 40 << 20       # members above this aren't given to an engine that can't be stopped:
                                  # at 460 MB/s, float32 with libdeflate, that takes 91 ms
-    SLOW = 16 << 20              # members above this take a twentieth of a second or more
-    QUICK = 64 << 10             # a group of members up to this size isn't stopped in between
-    AT_MEMORY_SPEED = 64 << 20   # the same for what only reads or copies
-    LANES_MOST = 16 << 20        # members above this are no members for the batch kernel: four of them at
+    LANES_MOST = 16 << 20        # members above this are no members for the interleaved engine: four of them at
                                  # once take a tenth of a second, and nothing stops them in between
     ENOUGH = 256 << 10           # buffers are at least so large: what they grow out of would lie idle, 96 KiB
                                  # a thread after batches of 2 and 3 KB members; larger ones gain nothing
@@ -121,7 +106,7 @@ cdef struct Engines:             # NULL: not there
     crc_fn crc                   # the one in use
     int whole                    # Whole: which engine inflates whole members
     bint alone                   # what it refuses isn't tried again: for its proof
-    size_t lanes_from            # so many jobs are done by the batch kernel; 0: it isn't in use
+    size_t lanes_from            # so many jobs are done by the interleaved engine; 0: it isn't in use
     bint lanes_long              # those of long matches as well
 
 cdef enum Whole:
@@ -133,28 +118,19 @@ cdef struct Scratch:
     zng_stream stream
     bint stream_ready
     void *ld
-    void *lanes_memory           # the batch kernel's state, and where in it that begins
-    fz_inflate_state *lanes
+    void *lanes_memory           # the interleaved engine's state, and where in it that begins
+    interleaved_state *lanes
     arena_block input            # compressed bytes as read from the file
     arena_block output           # a member that can't be inflated where it belongs
-    arena_block rooms            # the same, one for each of the batch kernel's lanes
+    arena_block rooms            # the same, one for each of the interleaved engine's lanes
 
-cdef struct Job:
+cdef struct Stream:
     const uint8_t *src
     size_t src_len               # the member's compressed bytes
     size_t src_room              # bytes that may be read from src on, at least src_len
     uint8_t *dst
     size_t dst_len               # the member's size
     size_t dst_room              # bytes that may be written from dst on, at least dst_len
-    uint32_t crc
-    bint verify
-    const uint8_t *head          # the .npy header that the member must begin with …
-    const Kind *kind             # … or, where that is NULL, what kind of a header
-    size_t head_len
-    uint8_t *row                 # where the bytes after it go, if they are not there already
-    bint stored                  # nothing to inflate: the member stands at dst
-    size_t at                    # whose job it is
-    int32_t status
 
 
 cdef inline int reserve(arena_block *b, size_t n) noexcept nogil:
@@ -210,26 +186,26 @@ cdef inline int zlib_ng_prefix(const Engines *e, Scratch *s, const uint8_t *src,
     return MEMORY if r == Z_MEM_ERROR else OK
 
 
-cdef inline int zlib_ng_whole(const Engines *e, Scratch *s, Job *j) noexcept nogil:
+cdef inline int zlib_ng_whole(const Engines *e, Scratch *s, Stream *m) noexcept nogil:
     """Room beyond the exact ends keeps zlib-ng in its fast loop up to the last byte, since that needs
     some 15 bytes of input and 260 of output in front of it (14 % on members of 912 bytes). What is
     refused so is tried without: the verdict never depends on bytes that aren't the member's."""
-    cdef int status = zlib_ng_within(e, s, j, j.src_room, j.dst_room)
+    cdef int status = zlib_ng_within(e, s, m, m.src_room, m.dst_room)
     if status != OK and status != INTERRUPTED and status != MEMORY \
-            and (j.src_room > j.src_len or j.dst_room > j.dst_len):
-        status = zlib_ng_within(e, s, j, j.src_len, j.dst_len)
+            and (m.src_room > m.src_len or m.dst_room > m.dst_len):
+        status = zlib_ng_within(e, s, m, m.src_len, m.dst_len)
     return status
 
 
-cdef inline int zlib_ng_within(const Engines *e, Scratch *s, Job *j, size_t in_left,
+cdef inline int zlib_ng_within(const Engines *e, Scratch *s, Stream *m, size_t in_left,
                                size_t out_left) noexcept nogil:
     cdef int status = ready_stream(e, s), r
     cdef size_t n, used, made
     cdef uint8_t more
     if status != OK:
         return status
-    s.stream.next_in, s.stream.avail_in = j.src, 0
-    s.stream.next_out, s.stream.avail_out = j.dst, 0
+    s.stream.next_in, s.stream.avail_in = m.src, 0
+    s.stream.next_out, s.stream.avail_out = m.dst, 0
     while True:
         if s.stream.avail_in == 0 and in_left:
             if s.stream.total_in and pool_stopped(False):
@@ -248,151 +224,77 @@ cdef inline int zlib_ng_within(const Engines *e, Scratch *s, Job *j, size_t in_l
             break
         if not ((s.stream.avail_in == 0 and in_left) or (s.stream.avail_out == 0 and out_left)):
             break                # out of input or of room
-    used = <size_t>(s.stream.next_in - j.src)
-    made = <size_t>(s.stream.next_out - j.dst)
+    used = <size_t>(s.stream.next_in - m.src)
+    made = <size_t>(s.stream.next_out - m.dst)
     if r == Z_MEM_ERROR:
         return MEMORY
-    if made > j.dst_len:
+    if made > m.dst_len:
         return TOO_LONG
-    if used > j.src_len:
+    if used > m.src_len:
         return TRUNCATED_STREAM  # it went on into what stands behind the member
     if r == Z_DATA_ERROR:
         return DEFLATE
     if r != Z_STREAM_END:        # is there more to come? One byte more tells
         s.stream.next_out, s.stream.avail_out = &more, 1
         r = e.inflate(&s.stream, Z_NO_FLUSH)
-        if made == j.dst_len and s.stream.avail_out == 0:
+        if made == m.dst_len and s.stream.avail_out == 0:
             return TOO_LONG
         return DEFLATE if r == Z_DATA_ERROR else TRUNCATED_STREAM
-    if used < j.src_len:
+    if used < m.src_len:
         return TRAILING_DATA
-    return OK if made == j.dst_len else TOO_SHORT_STREAM
+    return OK if made == m.dst_len else TOO_SHORT_STREAM
 
 
-cdef inline int libdeflate_whole(const Engines *e, Scratch *s, Job *j) noexcept nogil:
+cdef inline int libdeflate_whole(const Engines *e, Scratch *s, Stream *m) noexcept nogil:
     cdef size_t used = 0, made = 0
-    if (j.dst_len > UNSTOPPABLE or j.src_len > UNSTOPPABLE) and e.init != NULL and not e.alone:
-        return zlib_ng_whole(e, s, j)    # a long stream may hold next to nothing: empty blocks
+    if (m.dst_len > UNSTOPPABLE or m.src_len > UNSTOPPABLE) and e.init != NULL and not e.alone:
+        return zlib_ng_whole(e, s, m)    # a long stream may hold next to nothing: empty blocks
     if s.ld == NULL:
         s.ld = NULL if memory_refused() else e.ld_alloc()
         if s.ld == NULL:
             return MEMORY
-    if e.ld_decompress(s.ld, j.src, j.src_room, j.dst, j.dst_room, &used, &made) == 0 \
-            and used == j.src_len and made == j.dst_len:
+    if e.ld_decompress(s.ld, m.src, m.src_room, m.dst, m.dst_room, &used, &made) == 0 \
+            and used == m.src_len and made == m.dst_len:
         return OK
     if e.init != NULL and not e.alone:
-        return zlib_ng_whole(e, s, j)
+        return zlib_ng_whole(e, s, m)
     return DEFLATE               # no zlib-ng to say more
 
 
 cdef inline int ready_lanes(Scratch *s) noexcept nogil:
     if s.lanes != NULL:
         return OK
-    s.lanes_memory = memory_zeroed(fz_inflate_state_size() + 64)
+    s.lanes_memory = memory_zeroed(interleaved_state_size() + 64)
     if s.lanes_memory == NULL:
         return MEMORY
-    s.lanes = <fz_inflate_state *>(((<uintptr_t>s.lanes_memory) + 63) & ~<uintptr_t>63)
+    s.lanes = <interleaved_state *>(((<uintptr_t>s.lanes_memory) + 63) & ~<uintptr_t>63)
     return OK
 
 
-cdef inline bint worth_a_lane(const Engines *e, const Job *j) noexcept nogil:
-    """Does the batch kernel do single members? Where it is forced; and instead of zlib-ng, since one lane
+cdef inline bint worth_a_lane(const Engines *e, const Stream *m) noexcept nogil:
+    """Does the interleaved engine do single members? Where it is forced; and instead of zlib-ng, since one lane
     alone is 0.98 to 1.19 times as fast, reading included (bench/kernel_fetch.py --alone)."""
-    if j.dst_len > LANES_MOST or j.src_len > LANES_MOST:
+    if m.dst_len > LANES_MOST or m.src_len > LANES_MOST:
         return False
-    return e.lanes_from == 1 or (e.lanes_from and e.whole == ZLIB_NG and j.dst_len >= FZ_INFLATE_TINY)
+    return e.lanes_from == 1 or (e.lanes_from and e.whole == ZLIB_NG and m.dst_len >= INTERLEAVED_TINY)
 
 
-cdef inline int whole(const Engines *e, Scratch *s, Job *j) noexcept nogil:
+cdef inline int whole(const Engines *e, Scratch *s, Stream *m) noexcept nogil:
     """One member by itself."""
-    cdef fz_inflate_job job
-    if worth_a_lane(e, j):
+    cdef interleaved_job job
+    if worth_a_lane(e, m):
         if ready_lanes(s) != OK:
             return MEMORY
-        job.src, job.src_len, job.dst, job.dst_len, job.dst_room = j.src, j.src_len, j.dst, j.dst_len, j.dst_room
-        fz_inflate_many(s.lanes, &job, 1)
-        return OK if job.status == FZ_INFLATE_DONE else again(e, s, j)
-    return libdeflate_whole(e, s, j) if e.whole == LIBDEFLATE else zlib_ng_whole(e, s, j)
+        job.src, job.src_len, job.dst, job.dst_len, job.dst_room = m.src, m.src_len, m.dst, m.dst_len, m.dst_room
+        interleaved_many(s.lanes, &job, 1)
+        return OK if job.status == INTERLEAVED_DONE else again(e, s, m)
+    return libdeflate_whole(e, s, m) if e.whole == LIBDEFLATE else zlib_ng_whole(e, s, m)
 
 
-cdef inline int again(const Engines *e, Scratch *s, Job *j) noexcept nogil:
-    """What the batch kernel refused: zlib-ng has the verdict."""
+cdef inline int again(const Engines *e, Scratch *s, Stream *m) noexcept nogil:
+    """What the interleaved engine refused: zlib-ng has the verdict."""
     if e.alone:
         return DEFLATE
-    return zlib_ng_whole(e, s, j) if e.init != NULL else libdeflate_whole(e, s, j)
+    return zlib_ng_whole(e, s, m) if e.init != NULL else libdeflate_whole(e, s, m)
 
 
-cdef inline void inflate_many(const Engines *e, Scratch *s, Job *jobs, size_t n) noexcept nogil:
-    """Do the jobs in their order: a header may lie on the tail of the row that comes next."""
-    cdef size_t i
-    cdef Job *j
-    for i in range(n):
-        j = &jobs[i]
-        if j.status != OK:
-            continue
-        if j.dst_len > QUICK and pool_stopped(j.dst_len > SLOW):
-            j.status = INTERRUPTED
-            continue
-        if not j.stored:
-            j.status = whole(e, s, j)
-        if j.status == OK:
-            j.status = deliver(e, j)
-
-
-cdef inline int check_crc(const Engines *e, uint32_t crc, const uint8_t *p, size_t n,
-                          uint32_t want) noexcept nogil:
-    """Does `crc`, continued over these bytes, become `want`?"""
-    while n > AT_MEMORY_SPEED:
-        crc = e.crc(crc, p, AT_MEMORY_SPEED)
-        p += AT_MEMORY_SPEED
-        n -= AT_MEMORY_SPEED
-        if pool_stopped(False):
-            return INTERRUPTED
-    return OK if e.crc(crc, p, n) == want else CRC
-
-
-cdef inline bint begins_right(const Job *j, const uint8_t *p) noexcept nogil:
-    """Does the member, whose header stands at p, begin with the header that is wanted?"""
-    if j.head == NULL:
-        return is_kind(j.kind, p, j.head_len, j.dst_len)
-    return memcmp(p, j.head, j.head_len) == 0
-
-
-cdef inline int deliver(const Engines *e, Job *j) noexcept nogil:
-    """The member stands at dst: verify it, and put its payload where it belongs.
-
-    Stored members in memory stand in the archive itself, which somebody may be writing to: there the
-    copy is what is verified."""
-    cdef int status
-    cdef uint8_t *payload = j.dst + j.head_len
-    cdef uint32_t crc
-    if j.verify and not j.stored:
-        status = check_crc(e, 0, j.dst, j.dst_len, j.crc)
-        if status != OK:
-            return status
-    if j.verify and j.stored:
-        crc = e.crc(0, j.dst, j.head_len)
-        status = move(j.row, payload, j.dst_len - j.head_len)
-        if status == OK:
-            status = check_crc(e, crc, j.row, j.dst_len - j.head_len, j.crc)
-        if status != OK:
-            return status
-        payload = j.row
-    if j.head_len and not begins_right(j, j.dst):
-        return OTHER_HEADER
-    return move(j.row, payload, j.dst_len - j.head_len)
-
-
-cdef inline int move(uint8_t *to, const uint8_t *p, size_t n) noexcept nogil:
-    """memcpy that can be stopped; nothing to do where it is there already."""
-    if to == p:
-        return OK
-    while n > AT_MEMORY_SPEED:
-        memcpy(to, p, AT_MEMORY_SPEED)
-        to += AT_MEMORY_SPEED
-        p += AT_MEMORY_SPEED
-        n -= AT_MEMORY_SPEED
-        if pool_stopped(False):
-            return INTERRUPTED
-    memcpy(to, p, n)
-    return OK

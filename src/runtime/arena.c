@@ -6,11 +6,11 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-/* Below SMALL malloc's own caches are warm and quicker than a lock. From MAPPED on a block is a
+/* Below KEPT_FROM malloc's own caches are warm and quicker than a lock. From MAPPED on a block is a
  * mapping of its own, 2 MiB-aligned so that it can have huge pages: 16 faults instead of 8,192 for
  * 32 MB. In between, malloc, since a process may have only 65,530 mappings and somebody will keep
  * 100,000 arrays of 88 KB. */
-#define SMALL ((size_t)64 << 10)
+#define KEPT_FROM ((size_t)64 << 10)
 #define MAPPED ((size_t)4 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
 
@@ -29,7 +29,7 @@ static idle *newest, *oldest;
 static size_t idle_bytes, idle_limit = ARENA_IDLE_LIMIT;
 
 static unsigned class_of(size_t size, size_t *cap) {
-    unsigned e = 63 - (unsigned)__builtin_clzll(size);        /* size >= SMALL, so e >= 16 */
+    unsigned e = 63 - (unsigned)__builtin_clzll(size);        /* size >= KEPT_FROM, so e >= 16 */
     size_t step = (size_t)1 << (e - 2);
     size_t quarters = (size + step - 1) >> (e - 2);           /* 4 to 8 */
     *cap = quarters << (e - 2);
@@ -73,7 +73,7 @@ static void unlink_idle(idle *i, unsigned c) {
 
 int arena_alloc(arena_block *b, size_t size) {
     size_t cap;
-    if (size < SMALL) return obtain(b, size);
+    if (size < KEPT_FROM) return obtain(b, size);
     if (size > SIZE_MAX / 4) return -1;
     unsigned c = class_of(size, &cap);
     pthread_mutex_lock(&lock);
@@ -90,7 +90,7 @@ int arena_alloc(arena_block *b, size_t size) {
 
 void arena_free(arena_block *b) {
     size_t cap;
-    if (b->cap < SMALL) { release(b); return; }
+    if (b->cap < KEPT_FROM) { release(b); return; }
     unsigned c = class_of(b->cap, &cap);
     idle *dead = NULL;
     pthread_mutex_lock(&lock);
@@ -129,7 +129,7 @@ void arena_free(arena_block *b) {
 
 void arena_expect(size_t size) {
     size_t cap, two;
-    if (size < SMALL || size > SIZE_MAX / 16) return;
+    if (size < KEPT_FROM || size > SIZE_MAX / 16) return;
     class_of(size, &cap);
     two = 2 * cap;
     pthread_mutex_lock(&lock);

@@ -4,11 +4,12 @@ A source is a file descriptor, read with pread and so without a file position th
 processes would share, or a range of memory. Never mmap: a file that is cut short while it is mapped
 kills the process.
 """
-from libc.errno cimport errno, EAGAIN, EINTR
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
-from runtime.status cimport *
+from runtime.pool cimport pool_stopped
+from runtime.status cimport INTERRUPTED, OK, SHORT_READ
 
 cdef extern from *:
     """
@@ -32,9 +33,6 @@ cdef extern from *:
         size_t iov_len
     ssize_t pread(int fd, void *buf, size_t n, long offset) nogil
     ssize_t preadv(int fd, const iovec *iov, int count, long offset) nogil
-
-cdef extern from "runtime/pool.h" nogil:
-    bint pool_stopped(bint at_once) noexcept
 
 cdef enum:
     READ_LIMIT = 16 << 20        # bytes between two looks at the stop flag, and far below the

@@ -5,10 +5,19 @@ Reads through source.pxd, understands through zipdir.pxd; runs without the inter
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
-from inflate.engines cimport arena_alloc, arena_block, arena_free, memory_give, memory_take
+from runtime.arena cimport arena_alloc, arena_block, arena_free
+from runtime.memory cimport memory_give, memory_take
+from runtime.pool cimport pool_stopped
 from runtime.source cimport Bytes, fill
-from runtime.status cimport *
-from zip.records cimport *
+from runtime.status cimport (AMBIGUOUS_END, AMBIGUOUS_PREFIX, BEHIND_ARCHIVE, CD_ENTRY,
+    CD_ENTRY_OVERRUN, CD_MAGIC, CD_RANGE, CD_TRAILING, COMMENT_LENGTH, COUNT, COUNT_TOO_LARGE,
+    INTERRUPTED, MAX_MEMBERS, MAX_TOTAL_SIZE, MEMORY, MULTI_DISK, NO_EOCD, OK, PREFIX, READ_MORE,
+    TOO_SHORT, ZIP64_CONFLICT, ZIP64_DISKS, ZIP64_LOCATOR, ZIP64_RECORD, ZIP64_SENTINEL,
+    ZIP64_VERSION)
+from zip.records cimport (CENTRAL_MAGIC, CENTRAL_SIZE, END64_MAGIC, END64_SIZE, END_MAGIC, END_SIZE,
+    FLAG_UTF8, LOCATOR_MAGIC, LOCATOR_SIZE, SENTINEL16, SENTINEL32, SIGNATURE_MAGIC, SIGNATURE_SIZE,
+    UNICODE_PATH, Row, ascii_only, central_header, check_any, check_row, has_extra, le16, le32,
+    le64, unlikely)
 
 cdef enum:
     COMMENT_MAX = 65535
@@ -24,9 +33,6 @@ cdef extern from *:
     #include <string.h>
     """
     void *memrchr(const void *s, int c, size_t n) nogil
-
-cdef extern from "runtime/pool.h" nogil:
-    bint pool_stopped(bint at_once) noexcept
 
 cdef struct Place:               # where the directory is
     uint64_t start, size, shift, count

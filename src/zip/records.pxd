@@ -5,9 +5,12 @@ Every function is told where its bytes end and compares before it advances. Sect
 of APPNOTE.TXT 6.3.10.
 """
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, UINT64_MAX
+from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp
-from runtime.status cimport *
+from runtime.status cimport (CD_ENTRY, DESCRIPTOR, DIRECTORY_WITH_DATA, ENCRYPTED, EXTRA_OVERRUN,
+    FLAGS, GAP, IMPOSSIBLE_SIZE, LFH_FLAGS, LFH_MAGIC, LFH_METHOD, LFH_NAME, LFH_SIZES, METHOD,
+    MULTI_DISK, NAME_NUL, NAME_UTF8, OK, OVERLAP, READ_MORE, STORED_SIZE, VERSION_NEEDED,
+    ZIP64_EXTRA_DUPLICATE, ZIP64_EXTRA_MISSING, ZIP64_EXTRA_SHORT)
 
 cdef enum:
     LOCAL_SIZE = 30          # 4.3.7   local file header, without name and extra field

@@ -1,4 +1,4 @@
-/* The batch kernel against zlib: streams that compressors and a generator of odd ones wrote, mutated, cut
+/* The interleaved engine against zlib: streams that compressors and a generator of odd ones wrote, mutated, cut
  * off and of another size than said, in batches of 1 to 16, in buffers that end at a page nobody may touch
  * (or, under AddressSanitizer, of their exact size). Each verdict and each byte must be zlib's.
  *
@@ -35,7 +35,7 @@ static const char *const levels[] = { "portable", "avx2", "avx512" };
 static stream pool[POOL];
 static uint8_t *slots[2 * JOBS];           /* SLOT bytes between two pages without access */
 static uint8_t expected[MOST_OUT + 1024];
-static fz_inflate_state *state;
+static interleaved_state *state;
 static z_stream z;
 
 static void *page_pair(size_t size) {
@@ -53,8 +53,8 @@ static uint8_t *buffer(unsigned which, size_t n) {
 static void release(uint8_t *p) { if (EXACT) free(p); }
 
 static void begin(void) {
-    state = aligned_alloc(64, (fz_inflate_state_size() + 63) & ~(size_t)63);
-    memset(state, 0, fz_inflate_state_size());
+    state = aligned_alloc(64, (interleaved_state_size() + 63) & ~(size_t)63);
+    memset(state, 0, interleaved_state_size());
     if (inflateInit2(&z, -15) != Z_OK) abort();
     if (!EXACT) for (unsigned i = 0; i < 2 * JOBS; i++) slots[i] = page_pair(SLOT);
 }
@@ -71,7 +71,7 @@ static int verdict(const uint8_t *src, size_t src_len, size_t n) {
     return r == Z_STREAM_END && z.avail_in == 0 && z.total_out == n;
 }
 
-static void complain(const char *what, const fz_inflate_job *j, int loop, const char *level) {
+static void complain(const char *what, const interleaved_job *j, int loop, const char *level) {
     printf("%s: loop %d, level %s, dst_len %zu, dst_room %zu, stream of %zu bytes:\n", what, loop, level ? level : "best",
            j->dst_len, j->dst_room, j->src_len);
     for (size_t i = 0; i < j->src_len; i++) printf("%02x", j->src[i]);
@@ -81,15 +81,15 @@ static void complain(const char *what, const fz_inflate_job *j, int loop, const 
 }
 
 /* One batch, its jobs prepared; returns how many were accepted. */
-static unsigned judge(fz_inflate_job *jobs, unsigned n, int loop, const char *level) {
+static unsigned judge(interleaved_job *jobs, unsigned n, int loop, const char *level) {
     unsigned accepted = 0;
-    fz_inflate_force(state, loop);
-    if (!fz_inflate_use(level)) abort();
-    fz_inflate_many(state, jobs, n);
+    interleaved_force(state, loop);
+    if (!interleaved_use(level)) abort();
+    interleaved_many(state, jobs, n);
     for (unsigned i = 0; i < n; i++) {
-        fz_inflate_job *j = &jobs[i];
+        interleaved_job *j = &jobs[i];
         int good = verdict(j->src, j->src_len, j->dst_len);
-        if (good != (j->status == FZ_INFLATE_DONE)) complain(good ? "refused" : "accepted", j, loop, level);
+        if (good != (j->status == INTERLEAVED_DONE)) complain(good ? "refused" : "accepted", j, loop, level);
         if (good && memcmp(expected, j->dst, j->dst_len)) complain("other bytes", j, loop, level);
         accepted += (unsigned)good;
     }
@@ -100,19 +100,19 @@ static unsigned judge(fz_inflate_job *jobs, unsigned n, int loop, const char *le
 /* Two bytes of choices, then jobs: length of the stream (2), of the output (2), room (1), the stream. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    fz_inflate_job jobs[JOBS];
+    interleaved_job jobs[JOBS];
     unsigned n = 0;
     int loop;
     const char *level;
     if (!state) begin();
     if (size < 2) return 0;
-    loop = data[0] % (FZ_INFLATE_LOOPS + 1) - 1;
+    loop = data[0] % (INTERLEAVED_LOOPS + 1) - 1;
     level = levels[data[1] % 3];
-    if (!fz_inflate_supports(level)) level = NULL;
+    if (!interleaved_supports(level)) level = NULL;
     data += 2;
     size -= 2;
     while (n < JOBS && size > 5) {
-        fz_inflate_job *j = &jobs[n++];
+        interleaved_job *j = &jobs[n++];
         memset(j, 0, sizeof *j);
         j->src_len = data[0] | (size_t)data[1] << 8;
         j->dst_len = data[2] | (size_t)data[3] << 8;
@@ -181,7 +181,7 @@ static void refresh(stream *s) {
     }
 }
 
-static void make_job(fz_inflate_job *j, unsigned i, int *mutated) {
+static void make_job(interleaved_job *j, unsigned i, int *mutated) {
     static uint8_t work[MOST_IN + 64];
     const stream *s = &pool[below(POOL)];
     size_t n = s->n, made = s->made;
@@ -208,7 +208,7 @@ static void make_job(fz_inflate_job *j, unsigned i, int *mutated) {
     memset(j, 0, sizeof *j);
     j->src_len = n;
     j->dst_len = made;
-    j->dst_room = made + (chance(50) ? 0 : below(FZ_INFLATE_ROOM + 1));
+    j->dst_room = made + (chance(50) ? 0 : below(INTERLEAVED_ROOM + 1));
     j->src = memcpy(buffer(2 * i, n), work, n);
     j->dst = buffer(2 * i + 1, j->dst_room);
 }
@@ -228,11 +228,11 @@ int main(int argc, char **argv) {
     begin();
     for (unsigned i = 0; i < POOL; i++) refresh(&pool[i]);
     while (done < streams) {
-        fz_inflate_job jobs[JOBS];
+        interleaved_job jobs[JOBS];
         unsigned n = 1 + below(JOBS);
-        int loop = chance(50) ? -1 : (int)below(FZ_INFLATE_LOOPS), mutated;
+        int loop = chance(50) ? -1 : (int)below(INTERLEAVED_LOOPS), mutated;
         const char *level = only ? only : chance(30) ? "portable" : levels[1 + below(2)];
-        if (!only && !fz_inflate_supports(level)) level = NULL;
+        if (!only && !interleaved_supports(level)) level = NULL;
         for (unsigned i = 0; i < n; i++) {
             make_job(&jobs[i], i, &mutated);
             mutants += (unsigned)mutated;

@@ -1,4 +1,4 @@
-/* Random deflate streams (RFC 1951) for the batch kernel's fuzzer: valid ones that no compressor would
+/* Random deflate streams (RFC 1951) for the interleaved engine's fuzzer: valid ones that no compressor would
  * write, with codes up to 15 bits, all kinds of blocks, and now and then something that isn't allowed. */
 #ifndef STREAMS_H
 #define STREAMS_H

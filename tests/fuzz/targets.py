@@ -151,7 +151,7 @@ def members(data: bytes) -> None:
         found = read_all(source, listing)
         if salt & 2:
             _core.use_engine(False)
-            _core.use_lanes(salt >> 5 & 4)  # without libdeflate the batch kernel takes single ones
+            _core.use_lanes(salt >> 5 & 4)  # without libdeflate the interleaved engine takes single ones
             assert agree(found, read_all(source, listing))
             as_usual()
         if salt & 12 == 0:
@@ -221,7 +221,7 @@ def batch(source: Any, listing: Any, found: list[Any], salt: int) -> None:
         whole = found[i]
         if not isinstance(whole, bytes):
             assert status == whole
-        elif status == DEFLATE:  # the batch kernel had it, and is as strict as zlib-ng
+        elif status == DEFLATE:  # the interleaved engine had it, and is as strict as zlib-ng
             assert by_zlib_ng(source, listing, i) == DEFLATE
         elif not whole.startswith(head):
             assert status == OTHER_HEADER

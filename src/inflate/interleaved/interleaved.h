@@ -1,4 +1,4 @@
-/* The batch kernel: inflates (RFC 1951) up to four independent streams at once on one thread.
+/* The interleaved engine: inflates (RFC 1951) up to four independent streams side by side on one thread.
  *
  * One stream alone waits: for the table lookup that says where the next code begins, or for a
  * mispredicted branch between literal and match. Four streams in one loop, branchless and stage by stage,
@@ -6,7 +6,7 @@
  *
  * Memory: nothing is read outside src[0 .. src_len) and nothing outside dst[0 .. dst_room) is read or
  * written. No padding is asked for: input ends are copied to padded memory of the kernel's own, and
- * output ends are written symbol by symbol. Room behind dst_len (FZ_INFLATE_ROOM is as much as can be
+ * output ends are written symbol by symbol. Room behind dst_len (INTERLEAVED_ROOM is as much as can be
  * used) spares a job that slow end; what is written there is rubbish.
  *
  * A job is DONE only if its stream is exactly src_len bytes, all of it valid, and makes exactly dst_len
@@ -17,13 +17,18 @@
  * bench/kernel.py measures the whole, and docs/architecture.md has what came out.
  *
  * Thread-safe as long as each thread has a state of its own. No Python.h. */
-#ifndef FASTZIP_INFLATE_BATCH_H
-#define FASTZIP_INFLATE_BATCH_H
+#ifndef FASTZIP_INTERLEAVED_H
+#define FASTZIP_INTERLEAVED_H
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FZ_INFLATE_DONE = 1, FZ_INFLATE_REFUSED, FZ_INFLATE_STOPPED };
-enum { FZ_INFLATE_ROOM = 512, FZ_INFLATE_TINY = 300 };
+enum { INTERLEAVED_DONE = 1, INTERLEAVED_REFUSED, INTERLEAVED_STOPPED };
+enum {
+    INTERLEAVED_ROOM = 512,
+    INTERLEAVED_LANES = 4,                 /* streams at once; five and more spill registers: slower everywhere */
+    INTERLEAVED_TINY = 300,                /* streams that make less gain nothing here */
+    INTERLEAVED_LONG_RATIO = 12,           /* streams that shrank so much are made of long matches */
+};
 
 typedef struct {
     const uint8_t *src;
@@ -33,40 +38,40 @@ typedef struct {
     size_t dst_room;                       /* at least dst_len */
     int status;                            /* 0: not begun */
     void *owner;                           /* for the caller; the kernel leaves it alone */
-} fz_inflate_job;
+} interleaved_job;
 
 /* Where jobs come from and go to, so that a caller can decide at the last moment where a job is put,
  * and look at its output while that is still in the cache. */
 typedef struct {
-    fz_inflate_job *(*next)(void *context);               /* NULL: none now; asked again later */
-    void (*done)(void *context, fz_inflate_job *job);     /* its status is set */
+    interleaved_job *(*next)(void *context);               /* NULL: none now; asked again later */
+    void (*done)(void *context, interleaved_job *job);     /* its status is set */
     int (*stopped)(void *context);         /* must all end soon? May be NULL. Asked every so many blocks */
     void *context;
-} fz_inflate_feed;
+} interleaved_feed;
 
 /* Lanes and tables, some 60 KB. All zeros is a valid beginning; it may be used again and again. */
-typedef struct fz_inflate_state fz_inflate_state;
-size_t fz_inflate_state_size(void);        /* wants an alignment of 64 */
+typedef struct interleaved_state interleaved_state;
+size_t interleaved_state_size(void);        /* wants an alignment of 64 */
 
 /* Inflates what the feed gives, in this order, four at a time, or as many as there are. Ends when all are
  * done and there is no next one; or is stopped, and asks for none any more. */
-void fz_inflate_run(fz_inflate_state *state, const fz_inflate_feed *feed);
+void interleaved_run(interleaved_state *state, const interleaved_feed *feed);
 
 /* Inflates n jobs, each with its status, by rank. */
-void fz_inflate_many(fz_inflate_state *state, fz_inflate_job *jobs, size_t n);
+void interleaved_many(interleaved_state *state, interleaved_job *jobs, size_t n);
 
 /* Jobs of a higher rank should come first: those of long matches, since they have a loop of their own, then
  * those with most input, which is most work. So no long one is left alone at the end, and neighbours shrank
  * alike, so one loop suits them (images of 3 KB: 6 % faster than in any order). */
-uint64_t fz_inflate_rank(size_t src_len, size_t dst_len);
+uint64_t interleaved_rank(size_t src_len, size_t dst_len);
 
 /* The code for a level of CPU: "avx512", "avx2", "portable", or NULL for the best that this CPU runs.
  * Returns the level in use, NULL if the CPU lacks it, and changes nothing then. Call it while nothing
  * runs. */
-const char *fz_inflate_use(const char *level);
-int fz_inflate_supports(const char *level);
+const char *interleaved_use(const char *level);
+int interleaved_supports(const char *level);
 
-/* For tests: all blocks by this loop (0 to FZ_INFLATE_LOOPS - 1), whatever is in them; -1: by choice. */
-enum { FZ_INFLATE_LOOPS = 6 };
-void fz_inflate_force(fz_inflate_state *state, int loop);
+/* For tests: all blocks by this loop (0 to INTERLEAVED_LOOPS - 1), whatever is in them; -1: by choice. */
+enum { INTERLEAVED_LOOPS = 6 };
+void interleaved_force(interleaved_state *state, int loop);
 #endif

@@ -1,7 +1,7 @@
-/* What the parts of the batch kernel share: a lane, its tables, and the smallest steps. Each level of
+/* What the parts of the interleaved engine share: a lane, its tables, and the smallest steps. Each level of
  * CPU compiles these parts once, for itself (level.h). */
-#ifndef FASTZIP_INFLATE_LANE_H
-#define FASTZIP_INFLATE_LANE_H
+#ifndef FASTZIP_LANE_H
+#define FASTZIP_LANE_H
 #include <string.h>
 
 #include "interleaved.h"
@@ -15,7 +15,7 @@
 #endif
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "The batch kernel reads bits and table entries as little-endian numbers."
+#error "The interleaved engine reads bits and table entries as little-endian numbers."
 #endif
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
@@ -23,7 +23,6 @@
 #define ALWAYS static inline __attribute__((always_inline))
 
 enum {
-    MAX_LANES = 4,                         /* five and more spill registers: slower everywhere */
     LIT_BITS = 11,                         /* of the first lookup; 12 falls out of the level 1 cache */
     LIT_BITS_SMALL = 10,                   /* most members below SMALL_MEMBER: choose_lit_bits() */
     SMALL_MEMBER = 4096,
@@ -37,7 +36,6 @@ enum {
     MARGIN = 64,                           /* output bytes that a loop's step may need */
     MARGIN_LONG = 384,                     /* ... and those of the loop for long matches */
     TAIL = 16,                             /* input bytes that a step may need */
-    LONG_RATIO = 12,                       /* members that shrank so much are made of long matches */
 };
 
 /* An entry of the literal/length table, 32 bits:
@@ -82,7 +80,7 @@ typedef struct {
     int fixed;                             /* the tables hold the fixed codes: see fixed_tables() */
     int in_tail;                           /* the rest of the input was copied to `tail` */
     uint32_t matches;                      /* how likely a symbol is a match, of 32768, by code lengths */
-    fz_inflate_job *job;
+    interleaved_job *job;
     struct { uint16_t offset, bits; } subs[MAX_DIST_SUBS];
     uint8_t tail[128];
     distance_entry dist[DIST_CAP + 6] __attribute__((aligned(64)));
@@ -98,19 +96,19 @@ typedef struct {
     uint32_t first_dist[LENGTHS + 1];      /* how many of count are literals and lengths */
 } code_lengths;
 
-struct fz_inflate_state {
-    lane lanes[MAX_LANES];
+struct interleaved_state {
+    lane lanes[INTERLEAVED_LANES];
     code_lengths lengths;
     uint32_t precode[128];
     int forced;                            /* a loop plus 1, for tests */
     unsigned blocks;                       /* since the stop flag was looked at */
-    const fz_inflate_feed *feed;
+    const interleaved_feed *feed;
 };
 
 /* What one level of CPU has: a function that runs all of the feed's jobs. */
-void fz_inflate_portable(fz_inflate_state *state);
-void fz_inflate_avx2(fz_inflate_state *state);
-void fz_inflate_avx512(fz_inflate_state *state);
+void interleaved_portable(interleaved_state *state);
+void interleaved_avx2(interleaved_state *state);
+void interleaved_avx512(interleaved_state *state);
 
 ALWAYS uint64_t load64(const void *p) {
     uint64_t v;

@@ -1,4 +1,4 @@
-/* The batch kernel for one level of CPU: included by x86.h and portable.c, which name the
+/* The interleaved engine for one level of CPU: included by x86.h and portable.c, which name the
  * level and set what the compiler may use. One list of compiler flags serves all, and no ifunc is needed,
  * which sanitizers and musl don't have. */
 #include "lane.h"
@@ -22,14 +22,14 @@
 #undef LANES
 
 enum { LITERALS_LOOP, PAIRS_LOOP, MIXED_2_LOOP, MIXED_1_LOOP, MIXED_LOOP, LONG_LOOP };
-enum { STOP_EVERY = 16 };                  /* blocks between two looks at the stop flag */
+enum { STOP_BLOCKS = 16 };                 /* blocks between two looks at the stop flag */
 enum { READY, OVER, HALT };
 /* Long matches are bound by their copies: a fourth lane costs 5 to 15 % there, so it waits. */
 enum { LONG_LANES = 3 };
 
-static void (*const *const loops[MAX_LANES + 1])(lane *lanes) = { NULL, loops_1, loops_2, loops_3, loops_4 };
+static void (*const *const loops[INTERLEAVED_LANES + 1])(lane *lanes) = { NULL, loops_1, loops_2, loops_3, loops_4 };
 
-static void start_lane(fz_inflate_state *s, lane *l, fz_inflate_job *job) {
+static void start_lane(interleaved_state *s, lane *l, interleaved_job *job) {
     uint64_t src = (uint64_t)(uintptr_t)job->src << 3;
     l->job = job;
     l->pos = src;
@@ -43,7 +43,7 @@ static void start_lane(fz_inflate_state *s, lane *l, fz_inflate_job *job) {
     l->last_block = 0;
     l->lit_bits = job->dst_len < SMALL_MEMBER ? LIT_BITS_SMALL : LIT_BITS;
     l->lit_mask = (1u << l->lit_bits) - 1;
-    l->long_matches = s->forced ? s->forced - 1 == LONG_LOOP : job->dst_len / LONG_RATIO >= job->src_len;
+    l->long_matches = s->forced ? s->forced - 1 == LONG_LOOP : job->dst_len / INTERLEAVED_LONG_RATIO >= job->src_len;
     l->dist[NEVER] = (distance_entry){ 0, 0, 2 };
 }
 
@@ -63,26 +63,26 @@ static int finish(lane *l, int status) {
     return OVER;
 }
 
-static int must_stop(fz_inflate_state *s) {
-    if (++s->blocks % STOP_EVERY || !s->feed->stopped) return 0;
+static int must_stop(interleaved_state *s) {
+    if (++s->blocks % STOP_BLOCKS || !s->feed->stopped) return 0;
     return s->feed->stopped(s->feed->context);
 }
 
 /* Does what no loop does, until the lane may go into one (READY) or its job is OVER. */
-static int prepare(fz_inflate_state *s, lane *l) {
+static int prepare(interleaved_state *s, lane *l) {
     size_t margin = l->long_matches ? MARGIN_LONG : MARGIN;
     for (;;) {
         if (l->state == LANE_DONE) {
             int all = (l->pos + 7) >> 3 == l->pos_end >> 3 && l->out == l->out_end;
-            return finish(l, all ? FZ_INFLATE_DONE : FZ_INFLATE_REFUSED);
+            return finish(l, all ? INTERLEAVED_DONE : INTERLEAVED_REFUSED);
         }
-        if (l->state == LANE_FAILED || l->out > l->out_end) return finish(l, FZ_INFLATE_REFUSED);
+        if (l->state == LANE_FAILED || l->out > l->out_end) return finish(l, INTERLEAVED_REFUSED);
         if (l->state == LANE_HEADER) {
             if (must_stop(s)) return HALT;
-            if (block_header(s, l)) return finish(l, FZ_INFLATE_REFUSED);
+            if (block_header(s, l)) return finish(l, INTERLEAVED_REFUSED);
             continue;
         }
-        if (need_input(l)) return finish(l, FZ_INFLATE_REFUSED);
+        if (need_input(l)) return finish(l, INTERLEAVED_REFUSED);
         if ((size_t)(l->out_room - l->out) >= margin) {
             l->out_limit = l->out_room - margin;
             return READY;
@@ -94,7 +94,7 @@ static int prepare(fz_inflate_state *s, lane *l) {
 
 /* The loop for what stands in the lanes now. The limits were found on zlib's streams; beside them a wrong
  * choice costs a few percent. */
-static int choose(const fz_inflate_state *s, unsigned n) {
+static int choose(const interleaved_state *s, unsigned n) {
     uint32_t matches = 0;
     unsigned longs = 0, pairs = 0;
     if (s->forced) return s->forced - 1;
@@ -108,12 +108,12 @@ static int choose(const fz_inflate_state *s, unsigned n) {
     return matches < 16000 ? MIXED_2_LOOP : matches < 28000 ? MIXED_1_LOOP : MIXED_LOOP;
 }
 
-void LEVEL_RUN(fz_inflate_state *s) {
-    const fz_inflate_feed *feed = s->feed;
+void LEVEL_RUN(interleaved_state *s) {
+    const interleaved_feed *feed = s->feed;
     unsigned n = 0;
     for (;;) {
-        fz_inflate_job *job;
-        while (n < MAX_LANES && (job = feed->next(feed->context)) != NULL) start_lane(s, &s->lanes[n++], job);
+        interleaved_job *job;
+        while (n < INTERLEAVED_LANES && (job = feed->next(feed->context)) != NULL) start_lane(s, &s->lanes[n++], job);
         if (!n) return;
         for (unsigned k = 0; k < n;) {
             lane *l = &s->lanes[k];
@@ -124,7 +124,7 @@ void LEVEL_RUN(fz_inflate_state *s) {
             }
             if (how == HALT) {
                 for (k = 0; k < n; k++) {
-                    finish(&s->lanes[k], FZ_INFLATE_STOPPED);
+                    finish(&s->lanes[k], INTERLEAVED_STOPPED);
                     feed->done(feed->context, s->lanes[k].job);
                 }
                 return;

@@ -78,7 +78,7 @@ LOOP(mixed_2, EACH(PREFIX) EACH(PREFIX) EACH(SYMBOL) EACH(COPY))
 /* Sparse data: 64 bytes are copied whatever the match's length, so that there is a branch only from 65 on. */
 LOOP_OF(WIDE, long_matches, EACH(LONG_SYMBOL) EACH(LONG_COPY))
 
-static void (*const NAME(loops)[FZ_INFLATE_LOOPS])(lane *lanes) = {
+static void (*const NAME(loops)[INTERLEAVED_LOOPS])(lane *lanes) = {
     NAME(literals), NAME(literal_pairs), NAME(mixed_2), NAME(mixed_1), NAME(mixed), NAME(long_matches),
 };
 

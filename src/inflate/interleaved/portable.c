@@ -1,3 +1,3 @@
-/* The batch kernel in plain C, for every CPU. */
-#define LEVEL_RUN fz_inflate_portable
+/* The interleaved engine in plain C, for every CPU. */
+#define LEVEL_RUN interleaved_portable
 #include "level.h"

@@ -127,7 +127,7 @@ static int build_precode(uint32_t *table, uint64_t bits, unsigned n) {
 /* Reads code lengths up to number `end`; returns what number is next: a run may go on beyond the end of
  * the literals. Each step is a chain of and, load, shift; entering the symbols in their bucket fits into
  * the wait for it. -1: the input is over. */
-ALWAYS int read_lengths(fz_inflate_state *s, lane *l, uint32_t i, uint32_t end, uint32_t *previous) {
+ALWAYS int read_lengths(interleaved_state *s, lane *l, uint32_t i, uint32_t end, uint32_t *previous) {
     code_lengths *c = &s->lengths;
     uint64_t pos = l->pos;
     uint32_t length = *previous;
@@ -320,7 +320,7 @@ ALWAYS int fixed_tables(const lane *l) { return (int)l->lit_bits << 1 | !!l->lon
 
 /* Fixed codes (3.2.6). Their tables stay until others are read, from member to member: small ones often
  * have no other, and a stream may be made of nothing but empty blocks, ten bits each. */
-static int fixed_block(fz_inflate_state *s, lane *l) {
+static int fixed_block(interleaved_state *s, lane *l) {
     static const struct { uint16_t first, last, length; } runs[] = {
         { 256, 279, 7 }, { 0, 143, 8 }, { 280, 287, 8 }, { 144, 255, 9 }, { 288, 319, 5 },
     };
@@ -339,7 +339,7 @@ static int fixed_block(fz_inflate_state *s, lane *l) {
     return 0;
 }
 
-static int dynamic_block(fz_inflate_state *s, lane *l, uint64_t bits) {
+static int dynamic_block(interleaved_state *s, lane *l, uint64_t bits) {
     code_lengths *c = &s->lengths;
     uint32_t lits = 257 + (bits >> 3 & 31), dists = 1 + (bits >> 8 & 31), n = 4 + (bits >> 13 & 15);
     uint32_t dist_count[LENGTHS], previous = NO_PREVIOUS;
@@ -367,7 +367,7 @@ static int dynamic_block(fz_inflate_state *s, lane *l, uint64_t bits) {
 }
 
 /* Reads a block's header and sets the lane's state; -1: refused. */
-static int block_header(fz_inflate_state *s, lane *l) {
+static int block_header(interleaved_state *s, lane *l) {
     uint64_t bits;
     if (need_input(l)) return -1;
     bits = peek(l->pos);

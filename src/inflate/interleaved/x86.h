@@ -1,4 +1,4 @@
-/* The batch kernel for x86-64: included by the levels that have BMI2 and AVX2 at least. */
+/* The interleaved engine for x86-64: included by the levels that have BMI2 and AVX2 at least. */
 #if defined __x86_64__
 #include <immintrin.h>
 
@@ -15,5 +15,5 @@
 #endif
 #else
 #include "lane.h"
-void LEVEL_RUN(fz_inflate_state *state) { fz_inflate_portable(state); }   /* never chosen */
+void LEVEL_RUN(interleaved_state *state) { interleaved_portable(state); }   /* never chosen */
 #endif

@@ -33,8 +33,6 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 VERSIONS = nox.project.python_versions(PROJECT)
 TESTS = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
 DEMO = "python3 -m venv .venv && .venv/bin/pip install '.[demo]' && .venv/bin/fastzip demo"
-INTERLEAVED = "batch"
-"""What FASTZIP_ENGINE calls the interleaved engine."""
 
 for name in [*os.environ]:  # what happens to be set changes no result
     if name.startswith(("FASTZIP_", "GIT_", "PYTEST_", "PYTHON")):
@@ -108,8 +106,8 @@ def readme_tests(session: nox.Session) -> None:
     expect_libdeflate(session)
     for env in (
         {"FASTZIP_ENGINE": "zlib-ng"},
-        {"FASTZIP_ENGINE": INTERLEAVED},
-        {"FASTZIP_ENGINE": INTERLEAVED, "FASTZIP_CPU": "portable"},
+        {"FASTZIP_ENGINE": "interleaved"},
+        {"FASTZIP_ENGINE": "interleaved", "FASTZIP_CPU": "portable"},
     ):
         session.log(f"again with {env}")
         session.run(".venv/bin/pytest", *(session.posargs or ENGINES), env=env)
@@ -251,9 +249,9 @@ def sanitizers(session: nox.Session) -> None:
         return
     watched.tests("", [f"--ignore={name}" for name in NOT_NATIVE])
     watched.tests("zlib-ng", WATCHED_ENGINES)
-    watched.tests(INTERLEAVED, WATCHED_ENGINES)
+    watched.tests("interleaved", WATCHED_ENGINES)
     session.log("the interleaved engine against zlib, by gcc and by clang")
-    (fuzzer,) = map(str, Path("tests/fuzz").glob("*.sh"))
+    fuzzer = "tests/fuzz/interleaved.sh"
     session.run(fuzzer, "sanitized", "--streams", "300000", external=True)
     less = ("--streams", "30000", "--seed", "2")
     session.run(fuzzer, "sanitized", *less, external=True, env={"CC": clang()})

@@ -28,7 +28,7 @@ for name in ("py.typed", "_core.pyi"):
 
 engines = fastzip.engines()
 assert engines["crc32"] == "zlib-ng", engines
-assert engines["inflate"] == engines["batches"] in ("zlib-ng", "batch"), engines
+assert engines["inflate"] == engines["batches"] in ("zlib-ng", "interleaved"), engines
 assert engines["zlib_ng"]["source"] == args.zlib_ng, engines
 assert not engines["libdeflate"]["available"], engines
 

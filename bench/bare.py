@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENGINES = {"zlib-ng": "zlib_ng.zlib_ng", "libdeflate": "deflate._deflate"}  # whose file exports it
-BATCH = "batch"  # the batch kernel, which is no bare engine: see `kernel.py`
+INTERLEAVED = "interleaved"  # which is no bare engine: see `kernel.py`
 FIELDS = ("offset", "csize", "size", "crc", "method", "at")
 MEMBER = np.dtype([(name, np.uint64) for name in FIELDS])
 

@@ -382,7 +382,7 @@ _ALL = (
     _fastzip("fastzip"),
     _fastzip("fastzip, zlib-ng", "zlib-ng", "zlib-ng"),
     _fastzip("fastzip, libdeflate", "libdeflate", "deflate"),
-    _fastzip("fastzip, batch", "batch"),
+    _fastzip("fastzip, interleaved", "interleaved"),
 )
 CONTENDERS = {contender.name: contender for contender in _ALL}
 CONTEXT = ("torch.load", "WebDataset", "ArrayRecord")

@@ -24,7 +24,7 @@ from typing import Any
 
 import data
 
-ENGINES = ("zlib-ng", "libdeflate", "batch")
+ENGINES = ("zlib-ng", "libdeflate", "interleaved")
 Work = Callable[[int], object]
 
 

@@ -1,4 +1,4 @@
-"""The interleaved engine against libdeflate: the same members, in one process, in turn, on one thread.
+"""The interleaved engine against libdeflate: the same members, in turn, on one thread.
 
     python bench/kernel.py                          # the gates, as Markdown
     python bench/kernel.py --level portable --classes 'text*' --batch 8

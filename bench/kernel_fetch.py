@@ -1,4 +1,4 @@
-"""What of the batch kernel's speed arrives in `fetch`: the whole path, with reading and CRC-32.
+"""What of the interleaved engine's speed arrives in `fetch`, with reading and CRC-32.
 
     python bench/kernel_fetch.py             # fetch of 256 against the kernel alone, one thread
     python bench/kernel_fetch.py --threads   # 2 threads against 1
@@ -122,8 +122,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--seed", type=int, default=2026)
     asked = parser.parse_args()
-    if fastzip.engines()["batches"] != "batch":
-        parser.error(f"the batch kernel isn't in use: {fastzip.engines()['batch']['source']}")
+    engines = fastzip.engines()
+    if engines["batches"] != "interleaved":
+        parser.error(f"the interleaved engine isn't in use: {engines['interleaved']['source']}")
     names = [n for n in kernel.CLASSES if fnmatch.fnmatch(n, asked.classes)]
     rows: list[tuple[str, Case, float, Callable[[Case], tuple[float, float]]]] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -37,7 +37,7 @@ STYLES: dict[str, tuple[str, str, str]] = {  # colour, mark, stroke
     "fastzip": (OURS, "o", "-"),
     "fastzip, zlib-ng": (ENGINES, "^", "--"),
     "fastzip, libdeflate": (ENGINES, "P", ":"),
-    "fastzip, batch": (ENGINES, "s", "-."),
+    "fastzip, interleaved": (ENGINES, "s", "-."),
 }
 
 

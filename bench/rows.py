@@ -93,7 +93,7 @@ def reading() -> Iterator[Row]:
 def fetching() -> Iterator[Row]:
     for name in data.FETCHED:
         title, least = f"fetch of 256, {SIZES[name]}", 0.8 if name == "small" else 0.92
-        target = dict.fromkeys(bare.ENGINES, least)  # the batch kernel has no bare engine
+        target = dict.fromkeys(bare.ENGINES, least)  # the interleaved engine has no bare engine
         yield Row(f"fetch-{name}", title, "bare engine", target, partial(work.fetching, name))
     title, named = (
         f"fetch of 256 by name, {SIZES['small']}",

@@ -22,6 +22,7 @@ import bare
 import data
 from rows import ROWS, Row
 
+ENGINES = [*bare.ENGINES, bare.INTERLEAVED, "both"]
 COLUMNS = ("work", "against", "engine", "A", "B", "A / B", "quartiles", "target", "", "note")
 
 
@@ -91,7 +92,7 @@ def progress(tasks: list[tuple[Row, str]]) -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Print fastzip's speed table.")
-    parser.add_argument("--engine", choices=[*bare.ENGINES, bare.BATCH, "both"], default="both")
+    parser.add_argument("--engine", choices=ENGINES, default="both")
     parser.add_argument("--quick", action="store_true", help="few rounds: a look, not a figure")
     parser.add_argument("--rows", metavar="PATTERN", default="*", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
@@ -99,7 +100,7 @@ def main() -> int:
     rows = [row for row in ROWS.values() if fnmatch.fnmatch(row.id, asked.rows)]
     engines = [*bare.ENGINES] if asked.engine == "both" else [asked.engine]
     for engine in engines:
-        if engine != bare.BATCH and not bare.available(engine):
+        if engine != bare.INTERLEAVED and not bare.available(engine):
             parser.error(f"{engine} isn't installed")
     if not rows:
         parser.error(f"no row is called {asked.rows}")

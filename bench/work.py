@@ -52,7 +52,7 @@ def engine() -> str:
 
 def mark() -> str:
     """The bare engine that `fetch` is held against: one stream after the other."""
-    return bare.usual() if engine() == bare.BATCH else engine()
+    return bare.usual() if engine() == bare.INTERLEAVED else engine()
 
 
 def positions(name: str, count: int, draws: int = DRAWS) -> list[NDArray[np.intp]]:

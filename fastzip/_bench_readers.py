@@ -28,7 +28,7 @@ _ENGINES: Final = {
     "fastzip": None,
     "fastzip, zlib-ng": "zlib_ng",
     "fastzip, libdeflate": "libdeflate",
-    "fastzip, batch": "batch",
+    "fastzip, interleaved": "interleaved",
 }
 """fastzip as it is, and by each of its engines alone."""
 
@@ -147,7 +147,7 @@ def _engine_setting(name: str) -> Callable[[], contextlib.AbstractContextManager
     if not engines[kind]["available"]:
         raise Missing(engines[kind]["source"])
     libdeflate = kind != "zlib_ng" and engines["libdeflate"]["available"]
-    return _setting(libdeflate, int(kind == "batch"))
+    return _setting(libdeflate, int(kind == "interleaved"))
 
 
 def _setting(libdeflate: bool, lanes: int) -> Callable[[], contextlib.AbstractContextManager[None]]:

@@ -112,7 +112,7 @@ def _as_text(found: dict[str, Any], advice: list[tuple[str, str]]) -> str:
         ("features", " ".join(found["cpu"]["features"]) or "none that matter"),
         ("engines", f"{engines['inflate']} for members, {engines['batches']} for batches"),
     ]  # fmt: skip
-    for name in ("zlib_ng", "libdeflate", "batch"):
+    for name in ("zlib_ng", "libdeflate", "interleaved"):
         info = engines[name]
         mark = paint("yes", _console.GREEN) if info["available"] else paint("no", _console.YELLOW)
         version = f" {info['version']}" if info["version"] else ""

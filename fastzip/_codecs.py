@@ -34,7 +34,7 @@ _LIBDEFLATE = (
     "libdeflate_crc32",
 )
 _LEVELS = ("avx512", "avx2", "portable")
-_BATCH_FROM = 4  # members: with fewer, the batch kernel's lanes have too little to do
+_LANES_FROM = 4  # members: with fewer, the interleaved engine's lanes have too little to do
 
 
 class EngineInfo(TypedDict):
@@ -54,7 +54,7 @@ class EnginesInfo(TypedDict):
     forced: str | None
     zlib_ng: EngineInfo
     libdeflate: EngineInfo
-    batch: EngineInfo
+    interleaved: EngineInfo
 
 
 def _missing(reason: object) -> EngineInfo:
@@ -158,8 +158,8 @@ def _bind_libdeflate() -> EngineInfo:
     return {"available": True, "version": None, "source": source}  # libdeflate doesn't tell its own
 
 
-def _use_batch(forced: str | None) -> EngineInfo:
-    """Set the batch kernel to work where it is faster than one stream after the other."""
+def _use_interleaved(forced: str | None) -> EngineInfo:
+    """Set the interleaved engine to work where it is faster than one stream after the other."""
     asked = os.environ.get("FASTZIP_CPU") or None
     if asked not in (None, *_LEVELS):
         levels = f"{', '.join(_LEVELS[:-1])} or {_LEVELS[-1]}"
@@ -167,7 +167,7 @@ def _use_batch(forced: str | None) -> EngineInfo:
     level = _core.use_lanes(0, asked)
     if level is None:
         raise ImportError(f"FASTZIP_CPU is {asked}, but this CPU lacks that")
-    if forced not in (None, "batch"):
+    if forced not in (None, "interleaved"):
         return _missing(f"FASTZIP_ENGINE is {forced}")
     if forced is None and level == "portable":
         return _missing("without AVX2 and BMI2 it isn't faster than one stream after the other")
@@ -175,14 +175,23 @@ def _use_batch(forced: str | None) -> EngineInfo:
     if not _proves_itself():
         _core.use_lanes(0, level)
         return _missing(f"level {level} failed its proof")
-    _core.use_lanes(1 if forced else _BATCH_FROM, level)
+    _core.use_lanes(1 if forced else _LANES_FROM, level)
     return {"available": True, "version": None, "source": f"fastzip's own, level {level}"}
 
 
 def _choose() -> EnginesInfo:
     forced = os.environ.get("FASTZIP_ENGINE") or None
-    if forced not in (None, "zlib-ng", "libdeflate", "batch"):
-        raise ImportError(f"FASTZIP_ENGINE is {forced!r}; it may be zlib-ng, libdeflate or batch")
+    if forced == "batch":
+        warnings.warn(
+            "FASTZIP_ENGINE=batch is deprecated: the engine is called interleaved",
+            FutureWarning,  # a DeprecationWarning would be shown to nobody who only sets a variable
+            stacklevel=2,
+        )
+        forced = "interleaved"
+    if forced not in (None, "zlib-ng", "libdeflate", "interleaved"):
+        raise ImportError(
+            f"FASTZIP_ENGINE is {forced!r}; it may be zlib-ng, libdeflate or interleaved"
+        )
     zlib_ng = _bind_zlib_ng()
     if forced == "zlib-ng" and zlib_ng["available"]:
         libdeflate = _missing("FASTZIP_ENGINE is zlib-ng")
@@ -206,16 +215,16 @@ def _choose() -> EnginesInfo:
         )
     whole = "libdeflate" if libdeflate["available"] else "zlib-ng"
     _core.use_engine(whole == "libdeflate")
-    batch = _use_batch(forced)
-    kernel_alone = batch["available"] and (forced == "batch" or whole == "zlib-ng")
+    interleaved = _use_interleaved(forced)
+    alone = interleaved["available"] and (forced == "interleaved" or whole == "zlib-ng")
     return {
-        "inflate": "batch" if kernel_alone else whole,
-        "batches": "batch" if batch["available"] else whole,
+        "inflate": "interleaved" if alone else whole,
+        "batches": "interleaved" if interleaved["available"] else whole,
         "crc32": whole,
         "forced": forced,
         "zlib_ng": zlib_ng,
         "libdeflate": libdeflate,
-        "batch": batch,
+        "interleaved": interleaved,
     }
 
 
@@ -228,24 +237,25 @@ def engines() -> EnginesInfo:
     Returns
     -------
     dict
-        ``batches``: the engine for many members, ``"batch"`` (fastzip's own kernel) where the CPU
-        has what it takes; ``inflate``: the one for single members, ``"libdeflate"`` where that is
-        installed, else as for many; ``crc32``: the engine for checksums; ``forced``: what the
-        environment variable ``FASTZIP_ENGINE`` asked for, instead, when fastzip was imported;
-        ``zlib_ng``, ``libdeflate`` and ``batch``: for each, ``available``, ``version`` and
-        ``source`` (where it comes from and, of ``batch``, for which level of CPU; or why it isn't
-        used). Where it says ``"batch"``, members under 300 bytes or above 16 MiB are still done by
-        libdeflate or zlib-ng. zlib-ng has the last word on what another engine refuses.
+        ``batches``: the engine for many members, ``"interleaved"`` (fastzip's own, which inflates
+        several streams side by side on one thread) where the CPU has what it takes; ``inflate``:
+        the one for single members, ``"libdeflate"`` where that is installed, else as for many;
+        ``crc32``: the engine for checksums; ``forced``: what the environment variable
+        ``FASTZIP_ENGINE`` asked for, instead, when fastzip was imported; ``zlib_ng``,
+        ``libdeflate`` and ``interleaved``: for each, ``available``, ``version`` and ``source``
+        (where it comes from and, of ``interleaved``, for which level of CPU; or why it isn't
+        used). Where it says ``"interleaved"``, members under 300 bytes or above 16 MiB are still
+        done by libdeflate or zlib-ng. zlib-ng has the last word on what another engine refuses.
 
     Examples
     --------
     >>> import fastzip
-    >>> fastzip.engines()["batches"] in ("zlib-ng", "libdeflate", "batch")
+    >>> fastzip.engines()["batches"] in ("zlib-ng", "libdeflate", "interleaved")
     True
     """
     return {
         **_IN_USE,
         "zlib_ng": _IN_USE["zlib_ng"].copy(),
         "libdeflate": _IN_USE["libdeflate"].copy(),
-        "batch": _IN_USE["batch"].copy(),
+        "interleaved": _IN_USE["interleaved"].copy(),
     }

@@ -173,8 +173,9 @@ def use_engine(bint libdeflate, bint alone=False):
 
 
 def use_lanes(size_t least, level=None):
-    """Have the interleaved engine do passes of at least so many jobs, 0: none, at this level of CPU, and single ones
-    where libdeflate isn't the engine. Returns the level, or None if this CPU lacks it; then nothing changes."""
+    """Have the interleaved engine do passes of at least so many jobs, 0: none, at this level of CPU, and
+    single ones where libdeflate isn't the engine. Returns the level, or None if this CPU lacks it; then
+    nothing changes."""
     cdef const char *used = interleaved_use(NULL) if level is None else interleaved_use(level.encode())
     if used == NULL:
         return None
@@ -190,8 +191,8 @@ def lanes_from():
 
 
 def inflate_together(list streams not None, list sizes not None, int loop=-1, size_t room=0):
-    """For tests: streams through the interleaved engine alone, all blocks by this loop (-1: by choice); for each
-    its `size` bytes, or None where it was refused."""
+    """For tests: streams through the interleaved engine alone, all blocks by this loop (-1: by choice); for
+    each its `size` bytes, or None where it was refused."""
     cdef Py_ssize_t i, n = len(streams)
     cdef bytes jobs_memory = bytes(max(n, 1) * sizeof(interleaved_job))
     cdef interleaved_job *jobs = <interleaved_job *>PyBytes_AS_STRING(jobs_memory)

@@ -330,7 +330,7 @@ def heavy(save: Any) -> Any:
         yield archive, np.stack(list(arrays.values()))
 
 
-@pytest.fixture(params=["zlib-ng", "libdeflate", "batch"])
+@pytest.fixture(params=["zlib-ng", "libdeflate", "interleaved"])
 def engine(request: Any) -> Any:
     """Runs a test with each engine that is usable."""
     info, lanes = fastzip.engines(), _core.lanes_from()
@@ -340,7 +340,7 @@ def engine(request: Any) -> Any:
         pytest.skip("no usable zlib-ng")
     level = os.environ.get("FASTZIP_CPU") or None
     _core.use_engine(request.param == "libdeflate")
-    _core.use_lanes(request.param == "batch", level)
+    _core.use_lanes(request.param == "interleaved", level)
     yield request.param
     _core.use_engine(info["crc32"] == "libdeflate")
     _core.use_lanes(lanes, level)

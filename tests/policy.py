@@ -2,9 +2,9 @@
 which the native core makes them. Slow, small, and independent of it.
 
 `open_archive` gives the members of an archive, `read` the bytes of one, `array` what an .npy file
-holds; what they refuse they refuse with `Refused`, whose code is one of src/status.h (or, for .npy
-files, of fastzip.errors.OTHERS). An archive is anything that has a length and can be sliced: bytes,
-or a `File`. Section numbers are those of APPNOTE.TXT 6.3.10.
+holds; what they refuse they refuse with `Refused`, whose code is one of src/runtime/status.h (or,
+for .npy files, of fastzip.errors.OTHERS). An archive is anything that has a length and can be
+sliced: bytes, or a `File`. Section numbers are those of APPNOTE.TXT 6.3.10.
 """
 
 from __future__ import annotations

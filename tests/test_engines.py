@@ -66,13 +66,13 @@ def test_engines_says_what_is_in_use():
     e = fastzip.engines()
     assert set(e) == {
         *("inflate", "batches", "crc32", "forced"),
-        *("zlib_ng", "libdeflate", "batch"),
+        *("zlib_ng", "libdeflate", "interleaved"),
     }
-    assert e["inflate"] in ("zlib-ng", "libdeflate", "batch")
-    assert e["batches"] in ("zlib-ng", "libdeflate", "batch")
-    assert (e["batches"] == "batch") is e["batch"]["available"]
+    assert e["inflate"] in ("zlib-ng", "libdeflate", "interleaved")
+    assert e["batches"] in ("zlib-ng", "libdeflate", "interleaved")
+    assert (e["batches"] == "interleaved") is e["interleaved"]["available"]
     assert e["crc32"] in ("zlib-ng", "libdeflate")
-    for name in ("zlib_ng", "libdeflate", "batch"):
+    for name in ("zlib_ng", "libdeflate", "interleaved"):
         assert set(e[name]) == {"available", "version", "source"}
         assert e[name]["source"]
     assert e["zlib_ng"]["available"] is (e["zlib_ng"]["version"] is not None)
@@ -99,11 +99,19 @@ def test_forced_engine(engine):
     assert crc in ("zlib-ng", "libdeflate")
 
 
+def test_the_interleaved_engine_s_old_name():
+    """FASTZIP_ENGINE=batch still works; everybody who sets it is told once."""
+    done = run(USE, "batch")
+    assert done.stdout.split()[0] == done.stdout.split()[2] == "interleaved"
+    assert done.stderr.count("FutureWarning: FASTZIP_ENGINE=batch is deprecated") == 1
+    assert run(USE, "interleaved").stderr == ""
+
+
 def test_unknown_engine():
     done = run("import fastzip", "isal")
     assert done.returncode == 1
     assert (
-        "ImportError: FASTZIP_ENGINE is 'isal'; it may be zlib-ng, libdeflate or batch"
+        "ImportError: FASTZIP_ENGINE is 'isal'; it may be zlib-ng, libdeflate or interleaved"
         in done.stderr
     )
 

@@ -1,4 +1,4 @@
-"""The interleaved engine: every loop over all kinds of streams, and zlib's verdict on what is damaged."""
+"""The interleaved engine: every loop over all kinds of streams; zlib's verdict on damaged ones."""
 
 from __future__ import annotations
 
@@ -413,12 +413,12 @@ def test_jobs_do_not_affect_one_another(loop):
 
 
 @pytest.mark.parametrize("asked", ["", "avx512", "avx2", "portable"])
-@pytest.mark.parametrize("engine", ["", "batch"])
+@pytest.mark.parametrize("engine", ["", "interleaved"])
 def test_a_level_is_asked_for(level, asked, engine):
     """`engines` tells the level that is in use; one that the CPU lacks is refused."""
     if level != "portable":
         pytest.skip("once is enough")
-    code = "import fastzip; e = fastzip.engines(); print(e['batches'], e['batch']['source'])"
+    code = "import fastzip; e = fastzip.engines(); print(e['batches'], e['interleaved']['source'])"
     env = os.environ | {"FASTZIP_CPU": asked, "FASTZIP_ENGINE": engine}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     if asked and _core.use_lanes(_core.lanes_from(), asked) is None:
@@ -427,8 +427,8 @@ def test_a_level_is_asked_for(level, asked, engine):
         return
     assert done.returncode == 0, done.stderr
     best = next(name for name in LEVELS if _core.use_lanes(_core.lanes_from(), name))
-    if engine == "batch" or (asked or best) != "portable":
-        assert done.stdout == f"batch fastzip's own, level {asked or best}\n"
+    if engine == "interleaved" or (asked or best) != "portable":
+        assert done.stdout == f"interleaved fastzip's own, level {asked or best}\n"
     else:
         assert "without AVX2 and BMI2" in done.stdout
 

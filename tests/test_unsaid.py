@@ -21,7 +21,7 @@ NONE = {"crc": 0, "size": 0, "compressed_size": 0}
 SENTINELS = {"size": U32, "compressed_size": U32}
 SHIFT_JIS = "テスト.npy".encode("shift_jis")  # as zipfile understands it, text of code page 437
 MOJIBAKE = SHIFT_JIS.decode("cp437").encode()
-COPIES = 20  # enough members for the batch kernel
+COPIES = 20  # enough members for the interleaved engine
 
 
 class Made:

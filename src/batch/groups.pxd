@@ -24,10 +24,11 @@ from zip.records cimport LOCAL_SIZE, SENTINEL32, STORED, Row, le16
 
 cdef enum:
     INPUT = 512 << 10            # compressed bytes of a pass: half of a common level 2 cache
-    LANES_GROUP = 16             # jobs that keep the interleaved engine's four lanes busy for a while: 64 members
-                                 # on two threads take up to 60 % longer by 4, 22 % by 8, the same by 32
-    INPUT_LANES = 2 << 20        # for the interleaved engine: rather more members than fewer bytes. By 512 KiB
-                                 # members of 96 KB take 1 to 4 % longer, by 8 MiB nothing gains
+    LANES_GROUP = 16             # jobs that keep the interleaved engine's four lanes busy for a while: 64
+                                 # members on two threads take up to 60 % longer by 4, 22 % by 8, the same
+                                 # by 32
+    INPUT_LANES = 2 << 20        # for the interleaved engine: rather more members than fewer bytes. By
+                                 # 512 KiB members of 96 KB take 1 to 4 % longer, by 8 MiB nothing gains
     INPUT_SMALL = 24 << 10       # of small members: level 1, 2 % on members of 2 and 3 KB
     AHEAD = 256                  # jobs whose bytes are asked for when the page cache lacks them
     AHEAD_BYTES = 32 << 20
@@ -55,7 +56,7 @@ cdef inline void place_job(const Batch *b, Scratch *s, Job *j, bint next_below) 
         j.stream.dst = j.row
         j.stream.dst_room += b.room_behind
     elif j.stream.dst_len > SMALL and (b.places != NULL or (b.stride == <ssize_t>b.row_bytes
-                                                     and (next_below or b.head_len == 0))):
+                                                            and (next_below or b.head_len == 0))):
         j.stream.dst = j.row - b.head_len
     else:
         place_in_scratch(s, j)

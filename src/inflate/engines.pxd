@@ -285,7 +285,8 @@ cdef inline int whole(const Engines *e, Scratch *s, Stream *m) noexcept nogil:
     if worth_a_lane(e, m):
         if ready_lanes(s) != OK:
             return MEMORY
-        job.src, job.src_len, job.dst, job.dst_len, job.dst_room = m.src, m.src_len, m.dst, m.dst_len, m.dst_room
+        job.src, job.src_len = m.src, m.src_len
+        job.dst, job.dst_len, job.dst_room = m.dst, m.dst_len, m.dst_room
         interleaved_many(s.lanes, &job, 1)
         return OK if job.status == INTERLEAVED_DONE else again(e, s, m)
     return libdeflate_whole(e, s, m) if e.whole == LIBDEFLATE else zlib_ng_whole(e, s, m)

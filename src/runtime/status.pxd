@@ -1,4 +1,4 @@
-"""Cython's view of status.h: one enum for every way in which native code can fail."""
+"""Cython's view of status.h, which alone has the list: those of its names that Cython code uses."""
 
 cdef extern from "runtime/status.h" nogil:
     cdef enum:

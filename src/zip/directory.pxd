@@ -1,6 +1,6 @@
 """From an archive to its rows: the end record, the central directory, the table of names.
 
-Reads through source.pxd, understands through zipdir.pxd; runs without the interpreter lock.
+Reads through runtime.source, understands through records.pxd; runs without the interpreter lock.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
@@ -20,7 +20,7 @@ from zip.records cimport (CENTRAL_MAGIC, CENTRAL_SIZE, END64_MAGIC, END64_SIZE, 
     le64, unlikely)
 
 cdef enum:
-    COMMENT_MAX = 65535
+    COMMENT_MAX = 65535          # 4.4.12  its length has 16 bits
     BEHIND_MAX = 65536           # bytes behind the archive that are tolerated
     TAIL = END_SIZE + COMMENT_MAX + LOCATOR_SIZE + END64_SIZE
     STOP_MASK = 0xFFFF           # between two looks at the stop flag, so many rows; not in walk, where

@@ -95,14 +95,6 @@ cdef struct Row:
     uint16_t status          # what is wrong with its directory entry; raised when it is read
     uint32_t record          # where the entry begins in the directory, modulo 2 ** 32
 
-cdef struct End:
-    uint64_t count
-    uint64_t count_here      # entries on this disk
-    uint64_t size            # of the directory, bytes
-    uint64_t offset          # of the directory, as stated
-    uint32_t disk
-    uint32_t directory_disk
-
 
 cdef inline uint16_t le16(const uint8_t *p) noexcept nogil:
     return <uint16_t>(p[0] | (<uint16_t>p[1] << 8))

@@ -151,7 +151,7 @@ def members(data: bytes) -> None:
         found = read_all(source, listing)
         if salt & 2:
             _core.use_engine(False)
-            _core.use_lanes(salt >> 5 & 4)  # without libdeflate the interleaved engine takes single ones
+            _core.use_lanes(salt >> 5 & 4)  # the interleaved engine does single ones, too, then
             assert agree(found, read_all(source, listing))
             as_usual()
         if salt & 12 == 0:

@@ -25,7 +25,7 @@
 enum { INTERLEAVED_DONE = 1, INTERLEAVED_REFUSED, INTERLEAVED_STOPPED };
 enum {
     INTERLEAVED_ROOM = 512,
-    INTERLEAVED_LANES = 4,                 /* streams at once; five and more spill registers: slower everywhere */
+    INTERLEAVED_LANES = 4,                 /* at once; five and more spill registers: slower everywhere */
     INTERLEAVED_TINY = 300,                /* streams that make less gain nothing here */
     INTERLEAVED_LONG_RATIO = 12,           /* streams that shrank so much are made of long matches */
 };

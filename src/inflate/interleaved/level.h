@@ -27,7 +27,9 @@ enum { READY, OVER, HALT };
 /* Long matches are bound by their copies: a fourth lane costs 5 to 15 % there, so it waits. */
 enum { LONG_LANES = 3 };
 
-static void (*const *const loops[INTERLEAVED_LANES + 1])(lane *lanes) = { NULL, loops_1, loops_2, loops_3, loops_4 };
+static void (*const *const loops[INTERLEAVED_LANES + 1])(lane *lanes) = {
+    NULL, loops_1, loops_2, loops_3, loops_4,
+};
 
 static void start_lane(interleaved_state *s, lane *l, interleaved_job *job) {
     uint64_t src = (uint64_t)(uintptr_t)job->src << 3;
@@ -43,7 +45,8 @@ static void start_lane(interleaved_state *s, lane *l, interleaved_job *job) {
     l->last_block = 0;
     l->lit_bits = job->dst_len < SMALL_MEMBER ? LIT_BITS_SMALL : LIT_BITS;
     l->lit_mask = (1u << l->lit_bits) - 1;
-    l->long_matches = s->forced ? s->forced - 1 == LONG_LOOP : job->dst_len / INTERLEAVED_LONG_RATIO >= job->src_len;
+    l->long_matches = s->forced ? s->forced - 1 == LONG_LOOP
+                                : job->dst_len / INTERLEAVED_LONG_RATIO >= job->src_len;
     l->dist[NEVER] = (distance_entry){ 0, 0, 2 };
 }
 
@@ -113,7 +116,9 @@ void LEVEL_RUN(interleaved_state *s) {
     unsigned n = 0;
     for (;;) {
         interleaved_job *job;
-        while (n < INTERLEAVED_LANES && (job = feed->next(feed->context)) != NULL) start_lane(s, &s->lanes[n++], job);
+        while (n < INTERLEAVED_LANES && (job = feed->next(feed->context)) != NULL) {
+            start_lane(s, &s->lanes[n++], job);
+        }
         if (!n) return;
         for (unsigned k = 0; k < n;) {
             lane *l = &s->lanes[k];

@@ -29,7 +29,7 @@ except ImportError as _exc:
 
     _unbuilt.explain(_exc)
 
-from fastzip._codecs import engines
+from fastzip._engines import engines
 from fastzip._feeds import Padded, Ragged
 from fastzip._fetch import trim
 from fastzip._groups import Groups, group

@@ -391,15 +391,15 @@ def test_a_broken_libdeflate_is_not_used():
             """
         import ctypes, sys, zlib
         import fastzip
-        from fastzip import _codecs, _core
+        from fastzip import _engines, _core
 
         kinds = [ctypes.CFUNCTYPE(ctypes.c_void_p), ctypes.CFUNCTYPE(None, ctypes.c_void_p),
                  ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 7),
                  ctypes.CFUNCTYPE(ctypes.c_uint32, *[ctypes.c_void_p] * 3)]
         fakes = [kinds[0](lambda: 1), kinds[1](lambda p: None), kinds[2](lambda *a: 1),
                  kinds[3](lambda *a: 7)]
-        _codecs._addresses = lambda *a: [ctypes.cast(f, ctypes.c_void_p).value for f in fakes]
-        info = _codecs._bind_libdeflate()
+        _engines._addresses = lambda *a: [ctypes.cast(f, ctypes.c_void_p).value for f in fakes]
+        info = _engines._bind_libdeflate()
         assert not info["available"] and "proof" in info["source"], info
         assert _core.crc32(b"abc") == zlib.crc32(b"abc")
         assert _core.inflate(zlib.compress(b"abc", wbits=-15), 3) == b"abc"

@@ -44,7 +44,7 @@ LAYERS = [
     {"_fetch", "_extract"},
     {"_many", "_stream", "_shapes"},
     {"_member", "_keys"},
-    {"index", "_codecs", "_threads"},
+    {"index", "_engines", "_threads"},
     {"_sources", "_npy", "_infos", "_methods", "_order", "_progress", "_values"},
     {"_missing", "_buffers"},
     {"errors", "_formats", "_suggest", "_unbuilt"},
@@ -93,7 +93,7 @@ def test_the_check_sees_imports():
         *("_threads", "errors", "index"),
     }
     assert found == below
-    assert "_core" in imported(PACKAGE / "_codecs.py")
+    assert "_core" in imported(PACKAGE / "_engines.py")
 
 
 def test_core_imports_nothing_of_the_package():

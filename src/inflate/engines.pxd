@@ -1,6 +1,6 @@
 """The engines: inflate whole streams, one after the other. batch/lanes.pxd does several at once.
 
-The functions of zlib-ng and libdeflate are bound at import by address (fastzip/_codecs.py). zlib-ng is the
+The functions of zlib-ng and libdeflate are bound by address when fastzip is imported. zlib-ng is the
 verdict of last resort: what another engine refuses is tried once more by it.
 """
 from libc.stddef cimport size_t

@@ -48,7 +48,7 @@ cdef extern from "inflate/interleaved/interleaved.h" nogil:
     const char *interleaved_use(const char *level)
     void interleaved_force(interleaved_state *state, int loop)
 
-cdef enum:
+cdef enum:                       # Z_*: as in zlib's and zlib-ng's headers
     Z_OK = 0
     Z_STREAM_END = 1
     Z_DATA_ERROR = -3
@@ -61,8 +61,8 @@ cdef enum:
     STOP_LAST = 6 << 20          # … but no last step that isn't worth one
     UNSTOPPABLE = 40 << 20       # members above this aren't given to an engine that can't be stopped:
                                  # at 460 MB/s, float32 with libdeflate, that takes 91 ms
-    LANES_MOST = 16 << 20        # members above this are no members for the interleaved engine: four of them at
-                                 # once take a tenth of a second, and nothing stops them in between
+    LANES_MOST = 16 << 20        # members above this are none for the interleaved engine: four of them at once
+                                 # take a tenth of a second, and nothing stops them in between
     ENOUGH = 256 << 10           # buffers are at least so large: what they grow out of would lie idle, 96 KiB
                                  # a thread after batches of 2 and 3 KB members; larger ones gain nothing
     KEEP = 4 << 20               # buffers above this go back to the arena after each use

@@ -9,7 +9,7 @@ import unittest
 import zipfile
 
 import fastzip
-from fastzip.archive import ZipFile
+from fastzip._dropin.archive import ZipFile
 
 LEFT_OUT = dict.fromkeys(
     [

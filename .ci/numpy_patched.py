@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _patch
+from fastzip._dropin import patch as _patch
 
 _calls = 0
 _load = _patch.load

@@ -17,7 +17,7 @@ from contenders import CONTENDERS, CONTEXT
 from rounds import Result, able, convert, measure
 from suite import SIZES, Size, Task, tasks
 
-from fastzip import _console
+from fastzip._cli import console as _console
 
 
 def main() -> int:

@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastzip
-from fastzip import _bench_byhand, _bench_readers, _machine
-from fastzip._bench_readers import Missing
+from fastzip._cli import bench_byhand as _bench_byhand
+from fastzip._cli import bench_readers as _bench_readers
+from fastzip._cli import machine as _machine
+from fastzip._cli.bench_readers import Missing
 
 Array = NDArray[Any]
 

@@ -20,7 +20,7 @@ from report import SHOWN, overview
 from rounds import Result
 from suite import CURVES
 
-from fastzip._console import duration
+from fastzip._cli.console import duration
 
 WIDTH = 4.4  # inches: some 420 pixels in a browser
 SUFFIXES = ("svg", "png")

@@ -12,8 +12,8 @@ from rounds import Result
 from suite import OVERVIEW
 from work import engine
 
-from fastzip import _machine
-from fastzip._console import duration, harmless
+from fastzip._cli import machine as _machine
+from fastzip._cli.console import duration, harmless
 
 BEGIN, END = "<!-- python -m bench --publish -->", "<!-- end -->"
 SHOWN = ("np.load + zlib-ng", "np.load + ISA-L", "SPDL", "libdeflate by hand", "fastzip",

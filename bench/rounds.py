@@ -24,7 +24,7 @@ from contenders import CONTENDERS, Contender
 from suite import Size, Task
 
 import fastzip
-from fastzip._bench_rounds import Measured
+from fastzip._cli.bench_rounds import Measured
 
 LIMIT = 300.0  # seconds for one round, or until all of a task are ready
 MANY = 2000

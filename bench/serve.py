@@ -24,7 +24,7 @@ def serve(name: str, task_id: str) -> dict[str, str] | None:
     from jobs import growth, job
     from suite import TASKS
 
-    from fastzip._bench_readers import Missing
+    from fastzip._cli.bench_readers import Missing
 
     task, contender = TASKS[task_id], CONTENDERS[name]
     try:
@@ -58,7 +58,7 @@ def build(name: str, *sets: str) -> dict[str, str] | None:
     """Write this contender's files of these sets, before anything is timed."""
     from contenders import CONTENDERS
 
-    from fastzip._bench_readers import Missing
+    from fastzip._cli.bench_readers import Missing
 
     try:
         ways = CONTENDERS[name].make(1)

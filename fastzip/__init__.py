@@ -29,16 +29,12 @@ except ImportError as _exc:
 
     _unbuilt.explain(_exc)
 
-from fastzip._engines import engines
-from fastzip._feeds import Padded, Ragged
-from fastzip._fetch import trim
-from fastzip._groups import Groups, group
-from fastzip._load import load, open_npz
+from fastzip._batch import trim
+from fastzip._dropin import NpzFile, Path, ZipFile, load, open_npz, patch_numpy, unpatch_numpy
 from fastzip._npy import ArraySpec
-from fastzip._patch import patch_numpy, unpatch_numpy
-from fastzip._threads import get_num_threads, set_num_threads
+from fastzip._train import Groups, Loader, Padded, Ragged, group
 from fastzip._unbuilt import version as _version
-from fastzip.archive import Path, ZipFile
+from fastzip._zip import engines, get_num_threads, set_num_threads
 from fastzip.errors import (
     BadZipFile,
     CRCError,
@@ -47,8 +43,6 @@ from fastzip.errors import (
     TruncatedError,
     UnsupportedError,
 )
-from fastzip.loader import Loader
-from fastzip.npz import NpzFile
 
 __version__ = _version()
 

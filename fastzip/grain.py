@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, SupportsIndex
 
-from fastzip._samples import Samples
+from fastzip._train import Samples
 
 __all__ = ["Source"]
 

@@ -17,7 +17,7 @@ try:
 except ImportError as _exc:
     raise ImportError("fastzip.keras needs Keras: pip install 'keras>=3.3'") from _exc
 
-from fastzip._samples import Samples
+from fastzip._train import Samples
 
 __all__ = ["ArchiveDataset"]
 

@@ -16,7 +16,7 @@ try:
 except ImportError as _exc:
     raise ImportError("fastzip.tf needs TensorFlow: pip install 'tensorflow>=2.16'") from _exc
 
-from fastzip._samples import Samples
+from fastzip._train import Samples
 
 __all__ = ["dataset"]
 

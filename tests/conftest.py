@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _core, _sources
-from fastzip._member import Reader
+from fastzip import _core
+from fastzip._npy.arrays import ArrayReader
+from fastzip._zip import sources as _sources
 
 U16, U32 = 0xFFFF, 0xFFFFFFFF
 
@@ -265,16 +266,16 @@ def lab() -> types.SimpleNamespace:
         same=same,
         sparse=sparse,
         zip64_extra=zip64_extra,
-        memory_reader=lambda data: Reader(_sources.open_memory(data)),
+        memory_reader=lambda data: ArrayReader(_sources.open_memory(data)),
     )
 
 
 @pytest.fixture(params=["file", "memory"])
 def read(request: Any, tmp_path: Any) -> Any:
-    """read(data) -> Reader, out of a file and out of memory; closed afterwards."""
+    """read(data) -> ArrayReader, out of a file and out of memory; closed afterwards."""
     opened = []
 
-    def open_reader(data: bytes) -> Reader:
+    def open_reader(data: bytes) -> ArrayReader:
         if request.param == "memory":
             source = _sources.open_memory(data)
         else:
@@ -282,7 +283,7 @@ def read(request: Any, tmp_path: Any) -> Any:
             path.write_bytes(data)
             source = _sources.open_path(path)
         opened.append(source)
-        return Reader(source)
+        return ArrayReader(source)
 
     yield open_reader
     for source in opened:

@@ -21,7 +21,8 @@ import pytest
 from forking import SOON, forked
 
 import fastzip
-from fastzip import _core, _fetch
+from fastzip import _core
+from fastzip._batch import equal as _fetch
 
 pytestmark = pytest.mark.usefixtures("aftermath")
 
@@ -34,7 +35,7 @@ class Begun:
 
     def __init__(self, npz, keys, threads=2, workers=0):
         reader = npz._reader
-        positions = _fetch.resolve(npz.index, keys)
+        positions = _fetch.positions_of(npz.index, keys)
         header = reader.header(int(positions[0]))
         self.out = np.zeros((len(positions), *header.spec.shape), header.spec.dtype)
         self.statuses = np.full(len(positions), 99, np.int32)
@@ -431,7 +432,7 @@ EXITING = """
 import sys
 import numpy as np
 import fastzip
-from fastzip import _core, _fetch
+from fastzip import _core; from fastzip._batch import equal as _fetch
 
 npz = fastzip.load(sys.argv[1])
 reader = npz._reader

@@ -24,7 +24,7 @@ from archivelab import (
 )
 
 import fastzip
-from fastzip import _stream
+from fastzip._zip import stream as _stream
 
 # --------------------------------------------------------------------- what can be opened
 

@@ -28,8 +28,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastzip
-from fastzip import _stream
-from fastzip._many import Many
+from fastzip._batch.many import Many
+from fastzip._zip import stream as _stream
 
 # --------------------------------------------------------------------- file objects
 
@@ -367,7 +367,7 @@ def test_testzip_streams_what_is_large(lab, monkeypatch):
     """However many threads there are, and whatever stands beside it."""
     monkeypatch.setattr(_stream, "WHOLE", 50_000)
     held = []
-    monkeypatch.setattr("fastzip.archive.Many", lambda *a: held.append(a) or Many(*a))
+    monkeypatch.setattr("fastzip._dropin.archive.Many", lambda *a: held.append(a) or Many(*a))
     sizes = [10, 60_000, 20, 30, 80_000, 90_000, 40]
     members = [lab.Member(b"%d" % n, bytes(n)) for n in sizes]
     with fastzip.ZipFile(io.BytesIO(lab.Archive(members).build())) as archive:

@@ -161,7 +161,7 @@ def test_sizes(suite):
 
 def test_order(suite):
     """The suite's order, and that of `fastzip bench`, are one."""
-    from fastzip import _bench_readers
+    from fastzip._cli import bench_readers as _bench_readers
 
     names = list(suite("contenders").CONTENDERS)
     assert names[0] == "np.load"

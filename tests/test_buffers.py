@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip._buffers import refuse_references
+from fastzip._zip.buffers import refuse_references
 
 SIZE = 4096
 
@@ -120,7 +120,7 @@ def test_reading_into_references(archive, references):
 
 
 def test_pieces_into_references(archive, monkeypatch, references):
-    monkeypatch.setattr(fastzip._stream, "WHOLE", 10)
+    monkeypatch.setattr(fastzip._zip.stream, "WHOLE", 10)
     with archive.open("a") as member, pytest.raises(TypeError, match="references"):
         member.raw.readinto(references())
 

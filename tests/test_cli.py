@@ -18,8 +18,12 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _cmd_info, _console, _machine, _members, _survey
-from fastzip.cli import main, make_parser
+from fastzip._cli import console as _console
+from fastzip._cli import info as _cmd_info
+from fastzip._cli import machine as _machine
+from fastzip._cli import members as _members
+from fastzip._cli import survey as _survey
+from fastzip._cli.command import main, make_parser
 
 HOSTILE = {
     "esc\x1b[31mred": r"esc\x1b[31mred",
@@ -109,10 +113,10 @@ def test_no_permission(files: Path) -> None:
     path = files / "texts.zip"
     path.chmod(0)
     code = (
-        "import os, sys, fastzip.cli\n"
-        "fastzip.cli.make_parser().parse_args(['ls', ''])  # imports what somebody else can't\n"
+        "import os, sys, fastzip._cli.command\n"
+        "fastzip._cli.command.make_parser().parse_args(['ls', ''])  # imports what somebody else can't\n"
         "if not os.geteuid(): os.setuid(65534)\n"
-        f"sys.exit(fastzip.cli.main(['ls', {str(path)!r}]))"
+        f"sys.exit(fastzip._cli.command.main(['ls', {str(path)!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
@@ -478,7 +482,7 @@ def test_test_large_members(
     files: Path, lab: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """Those that are decoded in pieces, one thread each."""
-    from fastzip import _stream
+    from fastzip._zip import stream as _stream
 
     monkeypatch.setattr(_stream, "WHOLE", 100)
     sizes = {b"a": 5000, b"b": 10, b"c": 7000, b"d": 6000}
@@ -677,7 +681,7 @@ def test_bench_finds_a_difference(
         def close(self) -> None:
             self.npz.close()
 
-    monkeypatch.setattr("fastzip._bench_readers.np.load", Wrong)
+    monkeypatch.setattr("fastzip._cli.bench_readers.np.load", Wrong)
     status, out, err = run("bench", "alike.npz", "--seconds", "0.1", capsys=capsys)
     assert (status, out) == (1, "")
     assert "reads something else [differ]" in err
@@ -715,7 +719,7 @@ def test_completion_in_bash(files: Path) -> None:
 
 
 def _verbs() -> list[str]:
-    from fastzip._cmd_completion import verbs_of
+    from fastzip._cli.completion import verbs_of
 
     return [verb.name for verb in verbs_of(make_parser())]
 

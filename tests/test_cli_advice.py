@@ -16,7 +16,7 @@ import pytest
 
 import fastzip
 from fastzip import Loader, Padded, ZipFile, load
-from fastzip.cli import main
+from fastzip._cli.command import main
 
 RNG = np.random.default_rng(0)
 MNIST = {

@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _console, _demo, _demo_data
-from fastzip.cli import main
+from fastzip._cli import console as _console
+from fastzip._cli import demo_data as _demo_data
+from fastzip._cli import demo_steps as _demo
+from fastzip._cli.command import main
 
 Patch = pytest.MonkeyPatch
 Output = pytest.CaptureFixture[str]
@@ -232,11 +234,11 @@ def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch: Patch) -> No
 
 def test_ctrl_c_ends_the_processes(tmp_path: Path) -> None:
     code = (
-        "import signal, sys, fastzip, fastzip.cli\n"
+        "import signal, sys, fastzip, fastzip._cli.command\n"
         "fastzip.get_num_threads = lambda: 2\n"
         "if __name__ == '__main__':\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)  # '&' may have ignored it\n"
-        "    sys.exit(fastzip.cli.main(sys.argv[1:]))\n"
+        "    sys.exit(fastzip._cli.command.main(sys.argv[1:]))\n"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
@@ -470,7 +472,7 @@ def test_rows_without_labels(capsys: Output, sheets: list[Any], monkeypatch: Pat
     assert "one.npz: 100 rows of x, >f4 (3,), " in capsys.readouterr().out
     ((pictures, titles),) = sheets
     assert titles == [f"x[{int(row[0]) // 3}]" for row in pictures]
-    monkeypatch.setattr("fastzip._demo_samples.ROWS_BYTES", 1199)
+    monkeypatch.setattr("fastzip._cli.demo_samples.ROWS_BYTES", 1199)
     assert main(["demo", "one.npz"]) == 1
     assert "x has 1.2 KiB; arrays of up to 1.2 KiB are compared" in capsys.readouterr().err
 
@@ -599,7 +601,7 @@ def test_missing_extra(module: str, tmp_path: Path, monkeypatch: Patch, capsys: 
 
 
 def test_extra_is_not_imported_before_it_is_needed() -> None:
-    code = "import sys, fastzip.cli; print({'matplotlib', 'tqdm'} & set(sys.modules))"
+    code = "import sys, fastzip._cli.command; print({'matplotlib', 'tqdm'} & set(sys.modules))"
     with in_child("-c", code) as child:
         assert child.communicate() == ("set()\n", "")
 

@@ -17,7 +17,12 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _cmd_completion, _cmd_info, _methods, cli, errors, grain, index
+from fastzip import errors, grain
+from fastzip._cli import command as cli
+from fastzip._cli import completion as _cmd_completion
+from fastzip._cli import info as _cmd_info
+from fastzip._zip import index
+from fastzip._zip import methods as _methods
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "security.md").read_text()

@@ -391,7 +391,7 @@ def test_a_broken_libdeflate_is_not_used():
             """
         import ctypes, sys, zlib
         import fastzip
-        from fastzip import _engines, _core
+        from fastzip import _core; from fastzip._zip import binding as _engines
 
         kinds = [ctypes.CFUNCTYPE(ctypes.c_void_p), ctypes.CFUNCTYPE(None, ctypes.c_void_p),
                  ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 7),

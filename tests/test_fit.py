@@ -12,8 +12,9 @@ import pytest
 from forking import forked
 
 import fastzip
-from fastzip import Loader, Padded, Ragged, _fit, errors
-from fastzip._samples import Samples
+from fastzip import Loader, Padded, Ragged, errors
+from fastzip._train import fit as _fit
+from fastzip._train.samples import Samples
 
 N = 30
 LITTER = (
@@ -207,13 +208,13 @@ class Counted:
 
     def __init__(self, monkeypatch):
         self.positions = []
-        header = fastzip._member.Reader.header
+        header = fastzip._zip.member.Reader.header
 
         def counted(reader, position, limit=10000):
             self.positions.append(position)
             return header(reader, position, limit)
 
-        monkeypatch.setattr(fastzip._member.Reader, "header", counted)
+        monkeypatch.setattr(fastzip._zip.member.Reader, "header", counted)
 
 
 def test_one_front_is_read(monkeypatch):

@@ -22,7 +22,9 @@ import pytest
 from numpy.lib import format as npy_format
 
 import fastzip
-from fastzip import Loader, Padded, Ragged, _npy, _signals, _threads, errors
+from fastzip import Loader, Padded, Ragged, _signals, errors
+from fastzip._npy import header as _npy
+from fastzip._zip import threads as _threads
 
 PACKAGE = os.path.dirname(fastzip.__file__) + os.sep
 
@@ -293,7 +295,7 @@ def test_what_numpy_makes_of_it(made, monkeypatch):
 
 def test_a_stream_that_was_interrupted_twice_goes_on(made, monkeypatch):
     """Once while a member is decoded, and once while that begins anew: it hasn't ended then."""
-    monkeypatch.setattr("fastzip._stream.WHOLE", 0)
+    monkeypatch.setattr("fastzip._zip.stream.WHOLE", 0)
     with fastzip.ZipFile(made / "bzip2.npz") as archive, archive.open("0.npy") as file:
         right = archive.read("0.npy")
         raw = file.raw

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip.index import ROW
+from fastzip._zip.index import ROW
 
 U16, U32 = 0xFFFF, 0xFFFFFFFF
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _core, _sources, errors
-from fastzip.index import Index
+from fastzip import _core, errors
+from fastzip._zip import sources as _sources
+from fastzip._zip.index import Index
 
 U16, U32 = 0xFFFF, 0xFFFFFFFF
 

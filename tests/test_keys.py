@@ -336,7 +336,7 @@ def test_notes_of_groups(lab):
 
 def test_a_note_is_made_when_it_is_shown(trained, monkeypatch):
     looked = []
-    monkeypatch.setattr(fastzip._keys, "nearest", lambda *args: looked.append(args))
+    monkeypatch.setattr(fastzip._zip.keys, "nearest", lambda *args: looked.append(args))
     for key in ("x_trian", 0, None):
         assert trained.get(key) is None
         assert key not in trained
@@ -399,7 +399,7 @@ def test_what_the_interpreter_prints(trained):
 
 
 def test_what_they_are(npz, tmp_path, monkeypatch):
-    monkeypatch.setattr(fastzip.index.Index, "names", None)  # not a name is made for it
+    monkeypatch.setattr(fastzip._zip.index.Index, "names", None)  # not a name is made for it
     path = str(tmp_path / "a.npz")
     size = (tmp_path / "a.npz").stat().st_size
     keys = f"NpzFile {path!r} with keys: k0, k1, k2, k3, k4..."
@@ -407,12 +407,14 @@ def test_what_they_are(npz, tmp_path, monkeypatch):
     assert str(npz) == f"{keys} (6 members, {size:,} bytes)"
     assert repr(npz.index) == f"<Index of {path!r}: 6 members>"
     archive = fastzip.ZipFile(path)
-    assert repr(archive) == f"<fastzip.archive.ZipFile filename={path!r} mode='r' members=6>"
+    assert (
+        repr(archive) == f"<fastzip._dropin.archive.ZipFile filename={path!r} mode='r' members=6>"
+    )
     assert "filelist" not in archive.__dict__
     archive.infolist()
     assert repr(archive).endswith(" mode='r' members=6>")
     archive.close()
-    assert repr(archive) == "<fastzip.archive.ZipFile [closed]>"
+    assert repr(archive) == "<fastzip._dropin.archive.ZipFile [closed]>"
     with fastzip.ZipFile(io.BytesIO(), "w") as written:
         written.writestr("a", "b")
         assert repr(written).endswith(" mode='w' members=1>")

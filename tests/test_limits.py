@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _core, _load, errors
-from fastzip._npy import HEADERS
-from fastzip.index import Limits
+from fastzip import _core, errors
+from fastzip._dropin import loading as _load
+from fastzip._npy.header import HEADERS
+from fastzip._zip.index import Limits
 
 U16, U32 = 0xFFFF, 0xFFFFFFFF
 
@@ -580,8 +581,8 @@ def test_what_a_handler_raises_is_no_members_failure(lab, made, monkeypatch):
             with pytest.raises(TimeLimitError):
                 call(npz)
         with monkeypatch.context() as patched:
-            patched.setattr("fastzip._member.check_payload", alarm)
-            patched.setattr("fastzip._load.check_payload", alarm)
+            patched.setattr("fastzip._zip.member.check_payload", alarm)
+            patched.setattr("fastzip._dropin.loading.check_payload", alarm)
             with pytest.raises(TimeLimitError):
                 call(npz)
 

@@ -21,7 +21,8 @@ from forking import forked
 from interrupting import interrupted_epoch
 
 import fastzip
-from fastzip import Loader, _core, _order
+from fastzip import Loader, _core
+from fastzip._train import order as _order
 
 leaves_nothing = pytest.mark.usefixtures("aftermath")
 

@@ -23,7 +23,9 @@ from interrupting import interrupted_epoch
 from unequal import MEMBERS, SETTINGS, N, archive_of, unequal
 
 import fastzip
-from fastzip import Loader, Padded, Ragged, _core, _order, _parts
+from fastzip import Loader, Padded, Ragged, _core
+from fastzip._batch import unequal as _parts
+from fastzip._train import order as _order
 
 leaves_nothing = pytest.mark.usefixtures("aftermath")
 OPTIONS = {"batch_size": 4, "shuffle": True, "seed": 3}

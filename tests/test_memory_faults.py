@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _core, _sources
+from fastzip import _core
+from fastzip._zip import sources as _sources
 
 pytestmark = pytest.mark.usefixtures("aftermath")
 

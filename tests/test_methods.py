@@ -31,8 +31,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastzip
-from fastzip import _core, _methods, errors
-from fastzip._member import Reader
+from fastzip import _core, errors
+from fastzip._npy.arrays import ArrayReader
+from fastzip._zip import methods as _methods
 
 inflate64 = pytest.importorskip("inflate64")
 ciphers = pytest.importorskip("cryptography.hazmat.primitives.ciphers")
@@ -289,7 +290,7 @@ def test_streams_in_which_pieces_end_anywhere(lab, monkeypatch):
     archive = lab.Archive(
         [build(lab, text, m, c, b"%d" % i) for i, (m, c) in enumerate(FOREIGN)]
     ).build()
-    reader = Reader(fastzip._sources.open_memory(archive), pwd=PWD)
+    reader = ArrayReader(fastzip._zip.sources.open_memory(archive), pwd=PWD)
     for piece in (1, 7, 16, 100, 2303, 2304, 2305):
         for i in range(len(FOREIGN)):
             pieces = list(reader.pieces(i, piece=piece))
@@ -401,14 +402,14 @@ def test_threads_are_used(lab, made, monkeypatch):
     archive, rows = mixture(lab, 60, 9000)
     npz = made(archive, pwd=PWD)
     names: set[str] = set()
-    real = Reader.foreign
+    real = ArrayReader.foreign
 
     def watched(self: Any, *args: Any, **options: Any) -> Any:
         names.add(threading.current_thread().name)
         time.sleep(0.001)
         return real(self, *args, **options)
 
-    monkeypatch.setattr(Reader, "foreign", watched)
+    monkeypatch.setattr(ArrayReader, "foreign", watched)
     assert np.array_equal(npz.fetch(slice(None), threads=3), rows)
     assert len(names) == 3
     names.clear()
@@ -484,7 +485,7 @@ def test_a_bug_or_a_handler_in_a_thread_is_no_members_failure(lab, made, monkeyp
     def broken(*args: Any, **options: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Reader, "foreign", broken)
+    monkeypatch.setattr(ArrayReader, "foreign", broken)
     for threads in (1, 3):
         with pytest.raises(ZeroDivisionError):
             npz.fetch(slice(None), threads=threads)
@@ -553,7 +554,7 @@ def test_a_handler_that_forks(lab, made, monkeypatch):
     """The child has none of the threads, and doesn't wait for them."""
     archive, rows = mixture(lab, 60, 9000)
     npz = made(archive, pwd=PWD)
-    real = Reader.foreign
+    real = ArrayReader.foreign
     main, child = threading.current_thread(), []
     taken, forked = threading.Event(), threading.Event()
 
@@ -567,7 +568,7 @@ def test_a_handler_that_forks(lab, made, monkeypatch):
             forked.set()
         return real(self, *args, **options)
 
-    monkeypatch.setattr(Reader, "foreign", foreign)
+    monkeypatch.setattr(ArrayReader, "foreign", foreign)
     status = 9
     try:
         with warnings.catch_warnings():
@@ -782,13 +783,13 @@ def test_limits(lab, made):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_core_knows_the_same_methods(lab, method):
     """And no other ones, whatever the table in _methods says."""
-    reader = Reader(fastzip._sources.open_memory(one_of(lab, method)))
+    reader = ArrayReader(fastzip._zip.sources.open_memory(one_of(lab, method)))
     assert isinstance(_core.locate(reader.source, reader.directory, 0), tuple)
     assert method in _methods.METHODS
     assert set(_methods.METHODS) == set(METHODS)
     others = [m for m in range(120) if m not in METHODS]
     for other in others:
-        reader = Reader(fastzip._sources.open_memory(one_of(lab, other)))
+        reader = ArrayReader(fastzip._zip.sources.open_memory(one_of(lab, other)))
         status = _core.locate(reader.source, reader.directory, 0)
         assert _core.STATUS_CODES[status] == "method", other
 

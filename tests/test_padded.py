@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from unequal import MEMBERS, SETTINGS, N, archive_of, native, unequal
 
 import fastzip
-from fastzip import _core, _ragged
+from fastzip import _core
+from fastzip._batch import ragged as _ragged
 
 FILLS = {
     "?": [0, True],

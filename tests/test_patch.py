@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _load
+from fastzip._dropin import loading as _load
 
 NUMPYS = _load.numpy_load
 

@@ -25,8 +25,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastzip
-from fastzip import _core, _sources, errors
-from fastzip.index import Limits
+from fastzip import _core, errors
+from fastzip._zip import sources as _sources
+from fastzip._zip.index import Limits
 
 # Fields that are worth lying about, by the signature of their record: (offset, bytes).
 FIELDS = {

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from unequal import MEMBERS, SETTINGS, N, archive_of, native, unequal
 
 import fastzip
-from fastzip import _core, _npy, _parts, _shapes
-from fastzip._shapes import ODD, shapes_of
+from fastzip import _core
+from fastzip._batch import unequal as _parts
+from fastzip._npy import header as _npy
+from fastzip._npy import kinds as _shapes
+from fastzip._npy.kinds import ODD, shapes_of
 
 DTYPES = ["?", "<i2", ">i2", "<f8", ">f4", "<c8", ">c16", "S5", "<U3", ">U3", "V7", "<M8[ns]",
           [("a", "<f4"), ("b", ">i2", (2,)), ("c", [("d", ">u8")])],

@@ -18,7 +18,8 @@ import pytest
 from forking import forks
 
 import fastzip
-from fastzip import _core, _threads
+from fastzip import _core
+from fastzip._zip import threads as _threads
 
 N = 40
 

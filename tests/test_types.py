@@ -18,7 +18,7 @@ from typing import get_type_hints
 import pytest
 
 import fastzip
-from fastzip import loader
+from fastzip._train import loader
 
 ROOT = Path(fastzip.__file__).resolve().parents[1]
 HEAD = """\

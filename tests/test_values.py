@@ -12,7 +12,7 @@ import pytest
 
 import fastzip
 from fastzip import Loader
-from fastzip._samples import Samples
+from fastzip._train.samples import Samples
 
 N = 60
 LABELS = np.random.default_rng(5).permutation(N) * 3

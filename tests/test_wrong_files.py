@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 import fastzip
-from fastzip import _formats, grain
+from fastzip import grain
+from fastzip._zip import formats as _formats
 
 
 def _tar(data: bytes) -> bytes:
@@ -204,10 +205,10 @@ def test_fronts_of_any_length(n):
     """Nothing but an answer comes of any bytes."""
     rng = np.random.default_rng(n)
     for data, _, _ in KINDS.values():
-        _formats.describe(data[:n])
+        _formats.describe_file(data[:n])
     for _ in range(20):
         front = rng.bytes(n)
-        _formats.describe(front)
+        _formats.describe_file(front)
         _formats.is_pickle(front)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import policy
 
 import fastzip
-from fastzip._member import Reader
+from fastzip._npy.arrays import ArrayReader
 
 REFUSALS = (
     fastzip.BadZipFile,
@@ -24,7 +24,7 @@ def natively(opened: Any, limits: Any, which: Which, largest: int = 1 << 64) -> 
     """Each member's name, and its bytes or its code, None if it is larger than `largest`; or the
     archive's code."""
     try:
-        reader = Reader(opened, limits=limits)
+        reader = ArrayReader(opened, limits=limits)
     except REFUSALS as exc:
         return exc.code
     found = []

@@ -54,12 +54,12 @@ class _Members:
     """An archive whose members are read as bytes, which are not copied."""
 
     def __init__(self, path: str) -> None:
-        from fastzip import _sources
-        from fastzip._member import Reader
+        from fastzip._npy.arrays import ArrayReader
+        from fastzip._zip import sources as _sources
 
         self._opened = _sources.open_path(path)
         try:
-            self._reader = Reader(self._opened)
+            self._reader = ArrayReader(self._opened)
         except BaseException:
             self.close()
             raise

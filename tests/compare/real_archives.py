@@ -34,9 +34,9 @@ from typing import Any
 import numpy as np
 
 import fastzip
-from fastzip import _sources
-from fastzip._member import Reader
-from fastzip.index import Limits
+from fastzip._npy.arrays import ArrayReader
+from fastzip._zip import sources as _sources
+from fastzip._zip.index import Limits
 
 SUFFIXES = {
     "aar": "Android", "apk": "Android", "crx": "browser extension", "xpi": "browser extension",
@@ -169,7 +169,7 @@ def attempt_ours(call: Callable[[], Any]) -> Any:
     return result
 
 
-def read_view(reader: Reader, position: int) -> Any:
+def read_view(reader: ArrayReader, position: int) -> Any:
     """A member's bytes, as a view that can be cut without a copy; or the exception."""
     data = attempt_ours(lambda: reader.data(position))
     return data if isinstance(data, Exception) else memoryview(data)
@@ -199,7 +199,11 @@ def drain(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
 
 
 def compare_member(
-    result: Result, archive: zipfile.ZipFile, info: zipfile.ZipInfo, reader: Reader, position: int
+    result: Result,
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    reader: ArrayReader,
+    position: int,
 ) -> None:
     row = reader.index.rows[position]
     where = f"member {position}, {info.orig_filename!r}"
@@ -249,7 +253,7 @@ def compare_zip(result: Result, strict: bool) -> None:
     archive = attempt(lambda: zipfile.ZipFile(result.path))
     opened = _sources.open_path(result.path)
     try:
-        reader = attempt_ours(lambda: Reader(opened))
+        reader = attempt_ours(lambda: ArrayReader(opened))
         if isinstance(archive, Exception):
             if isinstance(reader, Exception):
                 result.verdict = "refused by both"
@@ -297,9 +301,9 @@ def refused_alone(result: Result, archive: zipfile.ZipFile, exc: Exception) -> N
         result.differs(f"zipfile opens it, fastzip: {exc}")
 
 
-def try_strict(result: Result, opened: Any, lenient: Reader) -> None:
+def try_strict(result: Result, opened: Any, lenient: ArrayReader) -> None:
     """What would strict=True refuse that isn't refused anyway?"""
-    reader = attempt_ours(lambda: Reader(opened, limits=Limits(strict=True)))
+    reader = attempt_ours(lambda: ArrayReader(opened, limits=Limits(strict=True)))
     if isinstance(reader, Exception):
         result.strict[code_of(reader)] = -1
         return

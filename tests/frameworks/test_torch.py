@@ -33,8 +33,8 @@ from torch.utils.data import (  # noqa: E402
 
 import fastzip  # noqa: E402
 import fastzip.torch  # noqa: E402
-from fastzip import _lent  # noqa: E402
 from fastzip.torch import ArchiveDataset, collate  # noqa: E402
+from fastzip.torch import lent as _lent  # noqa: E402
 
 N = 50
 METHODS = ["fork", "spawn", "forkserver"]

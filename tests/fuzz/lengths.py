@@ -13,8 +13,8 @@ from guard import Guarded
 from parts import policy
 
 from fastzip import _core
-from fastzip._npy import native
-from fastzip._shapes import shapes_of
+from fastzip._npy.header import native
+from fastzip._npy.kinds import shapes_of
 
 CANARY = 0xA5
 MOST_JOBS = 24

@@ -24,9 +24,10 @@ import numpy as np
 
 with atheris.instrument_imports(include=["fastzip"]):
     import fastzip
-    from fastzip import _core, _sources
-    from fastzip._member import OTHER_HEADER
-    from fastzip.index import ROW, Limits
+    from fastzip import _core
+    from fastzip._npy.arrays import OTHER_HEADER
+    from fastzip._zip import sources as _sources
+    from fastzip._zip.index import ROW, Limits
 
 import lengths
 import mutate

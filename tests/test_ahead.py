@@ -22,7 +22,8 @@ from forking import SOON, forked
 
 import fastzip
 from fastzip import _core
-from fastzip._batch import equal as _fetch
+from fastzip._batch import memory
+from fastzip._zip import positions_of
 
 pytestmark = pytest.mark.usefixtures("aftermath")
 
@@ -35,12 +36,12 @@ class Begun:
 
     def __init__(self, npz, keys, threads=2, workers=0):
         reader = npz._reader
-        positions = _fetch.positions_of(npz.index, keys)
+        positions = positions_of(npz.index, keys)
         header = reader.header(int(positions[0]))
         self.out = np.zeros((len(positions), *header.spec.shape), header.spec.dtype)
         self.statuses = np.full(len(positions), 99, np.int32)
         self.ahead = _core.fetch_ahead(
-            reader.source, reader.directory, positions, _fetch._as_bytes(self.out),
+            reader.source, reader.directory, positions, memory.rows_of_bytes(self.out),
             header.raw, threads, workers, True, self.statuses,
         )  # fmt: skip
 
@@ -432,7 +433,8 @@ EXITING = """
 import sys
 import numpy as np
 import fastzip
-from fastzip import _core; from fastzip._batch import equal as _fetch
+from fastzip import _core; from fastzip._batch import memory
+from fastzip._zip import positions_of
 
 npz = fastzip.load(sys.argv[1])
 reader = npz._reader
@@ -440,9 +442,9 @@ positions = np.tile(np.flatnonzero([key.startswith("large") for key in npz.files
 header = reader.header(int(positions[0]))
 
 def begin():
-    out = _fetch.new_batch((len(positions), *header.spec.shape), header.spec.dtype)
+    out = memory.new_batch((len(positions), *header.spec.shape), header.spec.dtype)
     statuses = np.empty(len(positions), np.int32)
-    return _core.fetch_ahead(reader.source, reader.directory, positions, _fetch._as_bytes(out),
+    return _core.fetch_ahead(reader.source, reader.directory, positions, memory.rows_of_bytes(out),
                        header.raw, 2, 2, True, statuses)
 
 begun = [begin() for _ in range(3)]

@@ -3,72 +3,64 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from fastzip import _core, _zip, errors
-from fastzip._batch.equal import check_out
-from fastzip._batch.unequal import Jobs, Parts
+from fastzip._batch.memory import check_out
+from fastzip._batch.run import Ahead, Jobs
+from fastzip._batch.unequal import UnequalBatch
 from fastzip._npy import ArrayReader
 from fastzip._signals import let_pass
-from fastzip._zip import refuse_references
+from fastzip._zip import positions_of, refuse_references
 
 _HUGE: Final = 1 << 62
 _QUICK: Final = 16
 """Filling is so many times faster than inflating."""
-_NOT_THEIRS: Final = ("closed", "interrupted")
-"""Codes of failures that aren't a member's."""
 
 
-class RaggedBatch(Parts):
+class RaggedBatch(UnequalBatch):
     """One call of `fetch_ragged`."""
 
     def lay_out(self, out: Any) -> Any:
         self.survey()
-        n = len(self.positions)
-        total = _total(self.lengths)
+        n, total = len(self.positions), _total(self.lengths)
         if total >= _HUGE:
             what = f"one of {n} of more elements together than NumPy can count"
             raise self.refusal(int(self.positions[self.first]), what, "shape")
         shape = total, *self.trail
+        self.offsets = np.zeros(n + 1, np.int64)
+        np.cumsum(self.lengths, out=self.offsets[1:])
+        self.starts, self.taken = self.offsets[:-1], self.lengths
         if out is not None and not self.failed:
             refuse_references(out)  # a part of it may be a copy
             out = _beginning(out, total)
             self.out = check_out(out, shape, self.dtype, self.reader.opened)
-        else:
-            self.out = self.allocate(shape)
-        self.offsets = np.zeros(n + 1, np.int64)
-        np.cumsum(self.lengths, out=self.offsets[1:])
-        self.starts, self.taken = self.offsets[:-1], self.lengths
-        return self.out if out is None else out
+            return out
+        self.out = self.allocate(shape, self.dtype, self.together(shape))
+        return self.out
 
-    def finish(self) -> Jobs:
-        self.fill_parts(self.out)
-        if self.failed:
-            raise self.first_failure()
-        return self.offsets
-
-    def target(self, job: int, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return out[self.starts[job] : self.starts[job] + self.taken[job]]
+    def target(self, job: int) -> npt.NDArray[Any]:
+        return self.out[self.starts[job] : self.starts[job] + self.taken[job]]
 
 
-class PaddedBatch(Parts):
+class PaddedBatch(UnequalBatch):
     """One call of `fetch_padded`."""
 
     def __init__(
         self,
         reader: ArrayReader,
-        keys: Any,
+        positions: Jobs,
         threads: int,
         max_header_size: int,
         fill_value: Any,
         length: int | None,
         truncate: bool,
     ) -> None:
-        super().__init__(reader, keys, threads, max_header_size)
+        super().__init__(reader, positions, threads, max_header_size)
         self.fill_value, self.length, self.truncate = fill_value, length, truncate
 
     def lay_out(self, out: Any) -> Any:
@@ -80,28 +72,22 @@ class PaddedBatch(Parts):
             let_pass(exc)
             where = self.reader.index.where
             raise errors.refusal("fill_value", f"{errors.place(where)}: {exc}", where) from None
-        extent = self.cut(self.length, self.truncate)
+        extent = self._cut()
         shape = n, extent, *self.trail
         if out is not None and not self.failed:
             self.out = check_out(out, shape, self.dtype, self.reader.opened)
         else:
-            self.out = self.allocate(shape)
+            self.out = out = self.allocate(shape, self.dtype, self.together(shape))
         self.starts = np.arange(n, dtype=np.int64) * (extent if self.out.size else 0)
-        return self.out if out is None else out
+        return out
 
-    def finish(self) -> Jobs:
-        self.fill_parts(self.out)
-        self.pad(self.out, self.value)
-        if self.failed:
-            raise self.first_failure()
-        return self.taken
-
-    def target(self, job: int, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        row: npt.NDArray[Any] = out[job]
+    def target(self, job: int) -> npt.NDArray[Any]:
+        row: npt.NDArray[Any] = self.out[job]
         return row[: self.taken[job]]
 
-    def cut(self, length: int | None, truncate: bool) -> int:
+    def _cut(self) -> int:
         """The batch's length; what is longer is cut, or noted."""
+        length, truncate = self.length, self.truncate
         if length is None:
             self.taken = self.lengths
             return int(self.lengths.max(initial=0))
@@ -115,18 +101,19 @@ class PaddedBatch(Parts):
         self.taken = np.minimum(self.lengths, length)
         return length
 
-    def pad(self, out: npt.NDArray[Any], value: npt.NDArray[Any]) -> None:
+    def pad(self) -> None:
         """Fill what lies behind the members."""
+        out = self.out
         if not out.size or not out.dtype.itemsize or (self.taken == out.shape[1]).all():
             return
         if not out.flags.c_contiguous:
             for row, taken in zip(out, self.taken.tolist(), strict=True):
-                row[taken:] = value
+                row[taken:] = self.value
             return
         rows = out.reshape(len(out), -1).view(np.uint8)
         used = (self.taken * self.unit()).astype(np.uintp)
         threads = _zip.threads_worth(self.threads, out.nbytes // _QUICK)
-        _core.fill_rows(rows, used, value.tobytes(), threads)
+        _core.fill_rows(rows, used, self.value.tobytes(), threads)
 
 
 def _total(lengths: npt.NDArray[np.int64]) -> int:
@@ -143,12 +130,33 @@ def _beginning(out: Any, n: int) -> Any:
         return out
 
 
+def _finish_ragged(batch: Any, out: Any) -> tuple[Any, Jobs]:
+    batch.fill()
+    if batch.failed:
+        raise batch.first_failure()
+    return out, batch.offsets
+
+
+def _finish_padded(batch: Any, out: Any) -> tuple[Any, Jobs]:
+    batch.fill()
+    batch.pad()
+    if batch.failed:
+        raise batch.first_failure()
+    return out, batch.taken
+
+
 def fetch_ragged(
     reader: ArrayReader, keys: Any, out: Any, threads: int | None, max_header_size: int
 ) -> tuple[Any, Jobs]:
     """See `fastzip.NpzFile.fetch_ragged`."""
-    batch = RaggedBatch(reader, keys, _zip.thread_count(threads), max_header_size)
-    return batch.lay_out(out), batch.finish()
+    positions = positions_of(reader.index, keys)
+    batch = RaggedBatch(reader, positions, _zip.thread_count(threads), max_header_size)
+    return _finish_ragged(batch, batch.lay_out(out))
+
+
+def ragged_ahead(reader: ArrayReader, positions: Jobs, threads: int, max_header_size: int) -> Ahead:
+    """`fetch_ragged`, begun."""
+    return Ahead(partial(RaggedBatch, reader, positions, threads, max_header_size), _finish_ragged)
 
 
 def fetch_padded(
@@ -163,9 +171,23 @@ def fetch_padded(
 ) -> tuple[Any, Jobs]:
     """See `fastzip.NpzFile.fetch_padded`."""
     length = check_width(length)
-    threads = _zip.thread_count(threads)
-    batch = PaddedBatch(reader, keys, threads, max_header_size, fill_value, length, truncate)
-    return batch.lay_out(out), batch.finish()
+    how = _zip.thread_count(threads), max_header_size, fill_value, length, truncate
+    batch = PaddedBatch(reader, positions_of(reader.index, keys), *how)
+    return _finish_padded(batch, batch.lay_out(out))
+
+
+def padded_ahead(
+    reader: ArrayReader,
+    positions: Jobs,
+    fill_value: Any,
+    length: int | None,
+    truncate: bool,
+    threads: int,
+    max_header_size: int,
+) -> Ahead:
+    """`fetch_padded`, begun."""
+    how = threads, max_header_size, fill_value, length, truncate
+    return Ahead(partial(PaddedBatch, reader, positions, *how), _finish_padded)
 
 
 def check_width(length: Any) -> int | None:
@@ -176,63 +198,6 @@ def check_width(length: Any) -> int | None:
     if length < 0:
         raise ValueError(f"length must be 0 or more, or None: {length}")
     return int(length)
-
-
-class UnequalAhead:
-    """A call of `fetch_ragged` or `fetch_padded` that was begun, as `_fetch.Ahead` is one of
-    `fetch`: lengths are looked at and memory is taken at once, the rest is what workers do."""
-
-    def __init__(self, make: Callable[[], Parts]) -> None:
-        self._make = make
-        self._begun: tuple[Parts, Any] | None = None
-        self._asked = False
-        batch = make()
-        try:
-            array = batch.lay_out(None)
-            batch.begin_parts()
-        except BaseException as exc:
-            batch.stop()  # a traceback may hold it
-            if not errors.is_failure(exc):
-                raise
-            return  # it is found again when the result is asked for
-        self._begun = batch, array
-
-    def result(self) -> tuple[Any, Jobs]:
-        """What the call gives, or raises."""
-        begun = None if self._asked else self._begun
-        self._asked = True
-        if begun is None:
-            self._begun = None  # its memory goes before the next is taken
-            batch = self._make()
-            return batch.lay_out(None), batch.finish()
-        return begun[1], begun[0].finish()
-
-    def stop(self) -> None:
-        """Have the workers leave it, without waiting until they have."""
-        if self._begun is not None:
-            self._begun[0].stop()
-
-
-def lengths(
-    reader: ArrayReader,
-    keys: Any,
-    threads: int | None,
-    max_header_size: int,
-    lenient: bool = False,
-) -> npt.NDArray[np.int64]:
-    """See `fastzip.NpzFile.lengths`; `lenient` gives 0 for members that are at fault themselves."""
-    batch = Parts(reader, keys, _zip.thread_count(threads), max_header_size)
-    batch.measure()
-    if lenient:
-        harmless = (errors.BadZipFile, NotImplementedError, errors.PasswordError, ValueError)
-        batch.failed = {
-            job: exc
-            for job, exc in batch.failed.items()
-            if not isinstance(exc, harmless) or getattr(exc, "code", "") in _NOT_THEIRS
-        }
-    if batch.failed:
-        raise batch.first_failure()
-    return batch.lengths
 
 
 def fill_of(value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

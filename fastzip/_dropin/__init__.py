@@ -1,7 +1,7 @@
 """The contracts of others: `numpy.load` and `zipfile.ZipFile`, kept to the letter.
 
-What differs from NumPy and `zipfile` stands in ``docs/drop-in.md``. `reader_of` is how other rooms reach
-what reads an archive that a user has opened.
+What differs from NumPy and `zipfile` stands in ``docs/drop-in.md``. `reader_of` is how other
+rooms reach what reads an archive that a user has opened.
 """
 
 from fastzip._dropin.archive import Path, ZipFile

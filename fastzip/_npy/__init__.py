@@ -1,7 +1,8 @@
 """Arrays in members: what a ``.npy`` header says, and one member as an array.
 
-Headers are understood by NumPy's own reader and kept by their bytes. `ArrayReader` is a `Reader` that
-gives arrays. `shapes_of` knows of each member what kind of header it has, once somebody looked.
+Headers are understood by NumPy's own reader and kept by their bytes. `ArrayReader` is a `Reader`
+that gives arrays. `shapes_of` knows of each member what kind of header it has, once somebody
+looked.
 """
 
 from fastzip._npy.arrays import OTHER_HEADER, ArrayReader

@@ -1,7 +1,7 @@
 """Training: samples in an order, in batches, read ahead of the loop.
 
-What can be read in batches, the order of an epoch as pure functions of (seed, epoch), and `Loader`. The
-adapters for frameworks are built on the same samples.
+What can be read in batches, the order of an epoch as pure functions of (seed, epoch), and
+`Loader`. The adapters for frameworks are built on the same samples.
 """
 
 from fastzip._train.feeds import Padded, Ragged

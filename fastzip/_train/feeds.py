@@ -25,7 +25,7 @@ _PIECE: Final = 16 << 20
 """Bytes of rows that are copied at a time."""
 
 Samples: TypeAlias = npt.NDArray[np.int64]
-Begun: TypeAlias = _batch.EqualAhead | _batch.UnequalAhead
+Begun: TypeAlias = _batch.Ahead
 
 
 class _Members:
@@ -67,12 +67,13 @@ class Members(_Members):
     def _begin(self, samples: Samples, threads: int | None) -> Begun:
         reader, limit = self._npz._reader, self._npz._header_limit()
         chosen = self._chosen(samples)
-        return _batch.EqualAhead(reader, chosen, self._workers(threads), limit, self._likely)
+        return _batch.fetch_ahead(reader, chosen, self._workers(threads), limit, self._likely)
 
     def _take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
         if begun is None:
             return self._npz.fetch(self._chosen(samples), threads=threads)
-        batch, self._likely = begun.result()
+        batch = begun.result()
+        self._likely = begun.likely
         return batch
 
 
@@ -143,7 +144,7 @@ class Ragged(_Unequal):
     def _begin(self, samples: Samples, threads: int | None) -> Begun:
         reader, limit = self._npz._reader, self._npz._header_limit()
         chosen, threads = self._chosen(samples), self._workers(threads)
-        return _batch.UnequalAhead(partial(_batch.RaggedBatch, reader, chosen, threads, limit))
+        return _batch.ragged_ahead(reader, chosen, threads, limit)
 
     def _take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
         if begun is not None:
@@ -228,9 +229,10 @@ class Padded(_Unequal):
 
     def _begin(self, samples: Samples, threads: int | None) -> Begun:
         reader, limit = self._npz._reader, self._npz._header_limit()
-        what = reader, self._chosen(samples), self._workers(threads), limit
         how = self._fill_value, self._length, self._truncate
-        return _batch.UnequalAhead(partial(_batch.PaddedBatch, *what, *how))
+        return _batch.padded_ahead(
+            reader, self._chosen(samples), *how, self._workers(threads), limit
+        )
 
     def _take(self, samples: Samples, threads: int | None, begun: Any) -> Any:
         if begun is not None:

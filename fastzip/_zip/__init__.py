@@ -1,8 +1,9 @@
 """The archive: where its bytes are, its directory, and the bytes of one member.
 
-Sources answer "give me this range": a file read without a position, memory, or a range inside another
-source. `Index` is the directory, parsed once into flat rows, with the lookup of names. `Reader` reads
-one member by any method, verified. Below it nothing knows of arrays; above it nothing knows of ZIP.
+Sources answer "give me this range": a file read without a position, memory, or a range inside
+another source. `Index` is the directory, parsed once into flat rows, with the lookup of names.
+`Reader` reads one member by any method, verified. Below it nothing knows of arrays; above it
+nothing knows of ZIP.
 """
 
 from fastzip._zip.binding import engines

@@ -7,7 +7,7 @@ from typing import Final
 
 from fastzip._signals import let_pass
 
-__all__ = ["FRONT", "ZIP_MAGIC", "describe", "is_document", "is_pickle"]
+__all__ = ["FRONT", "ZIP_MAGIC", "describe_file", "is_document", "is_pickle"]
 
 FRONT: Final = 512
 """So many bytes are looked at: a tar's signature stands behind the first 256."""

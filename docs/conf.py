@@ -82,7 +82,7 @@ def contents(index: str) -> str:
 def variables() -> set[str]:
     """The names of the parameters and attributes of the package."""
     names = set()
-    for file in sorted((ROOT / "fastzip").glob("*.py")):
+    for file in sorted((ROOT / "fastzip").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.arg):
                 names.add(node.arg)

@@ -34,7 +34,7 @@ from fastzip._dropin import NpzFile, Path, ZipFile, load, open_npz, patch_numpy,
 from fastzip._npy import ArraySpec
 from fastzip._train import Groups, Loader, Padded, Ragged, group
 from fastzip._unbuilt import version as _version
-from fastzip._zip import engines, get_num_threads, set_num_threads
+from fastzip._zip import Index, engines, get_num_threads, set_num_threads
 from fastzip.errors import (
     BadZipFile,
     CRCError,
@@ -55,6 +55,7 @@ __all__ = [
     "BadZipFile",
     "CRCError",
     "Groups",
+    "Index",
     "LargeZipFile",
     "LimitError",
     "Loader",
@@ -79,3 +80,8 @@ __all__ = [
     "trim",
     "unpatch_numpy",
 ]
+
+for _name in __all__:
+    _thing = globals()[_name]
+    if getattr(_thing, "__module__", "").startswith("fastzip._"):
+        _thing.__module__ = __name__  # where its users find it, whatever room it is in

@@ -2,7 +2,7 @@
 
 import sys
 
-from fastzip._cli.command import main
+from fastzip._cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from test_imports import LAYERS
+from test_rooms import ORDER
 
 from fastzip import _core
+from fastzip._cli.command import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 TREE, PACKAGE, NATIVE = re.findall(
@@ -45,12 +46,17 @@ NATIVE_FOLDERS = sorted(
 )
 
 
+PACKAGE_FOLDERS = sorted(
+    str(path.parent.relative_to(ROOT)) for path in (ROOT / "fastzip").rglob("__init__.py")
+)
+
+
 def test_folders():
-    others = {"fastzip", "tests", "bench", "docs", "examples", ".ci"}
-    assert {*NATIVE_FOLDERS, *others} == set(named())
+    others = {"tests", "bench", "docs", "examples", ".ci"}
+    assert {*NATIVE_FOLDERS, *PACKAGE_FOLDERS, *others} == set(named())
 
 
-@pytest.mark.parametrize("folder", [*NATIVE_FOLDERS, "fastzip", ".ci"])
+@pytest.mark.parametrize("folder", [*NATIVE_FOLDERS, *PACKAGE_FOLDERS, ".ci"])
 def test_the_tree_names_each_file_once(folder):
     if not (ROOT / folder).exists():
         pytest.skip("a source distribution has not all of them")
@@ -62,17 +68,12 @@ def test_the_tree_names_each_file_once(folder):
 
 def test_the_verbs():
     """They stand there as well."""
-    line = next(line for line in TREE.splitlines() if "_cmd_*.py" in line)
-    verbs = {name.removeprefix("_cmd_")[:-3] for name in there("fastzip") if "_cmd_" in name}
-    assert set(line.partition("each: ")[2].split(", ")) == verbs
+    line = next(line for line in TREE.splitlines() if line.endswith("a verb each"))
+    assert {name.removesuffix(".py") for name in line.split("   ")[0].split()} == set(VERBS)
 
 
-def test_the_package_s_layers():
-    files = {name[:-3] for name in there("fastzip") if name.endswith(".py")} | {"_core"}
-    layers = [line.split() for line in PACKAGE.splitlines()]
-    assert [
-        {name for pattern in layer for name in fnmatch.filter(files, pattern)} for layer in layers
-    ] == LAYERS
+def test_the_package_s_rooms():
+    assert [set(line.split()) for line in PACKAGE.splitlines()] == ORDER
 
 
 def native_files() -> list[Path]:

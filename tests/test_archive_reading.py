@@ -365,6 +365,7 @@ def test_testzip_gives_the_name_that_is_listed(lab, listed):
 
 def test_testzip_streams_what_is_large(lab, monkeypatch):
     """However many threads there are, and whatever stands beside it."""
+    monkeypatch.setattr("fastzip._zip.WHOLE", 50_000)
     monkeypatch.setattr(_stream, "WHOLE", 50_000)
     held = []
     monkeypatch.setattr("fastzip._dropin.archive.Many", lambda *a: held.append(a) or Many(*a))

@@ -113,10 +113,11 @@ def test_no_permission(files: Path) -> None:
     path = files / "texts.zip"
     path.chmod(0)
     code = (
-        "import os, sys, fastzip._cli.command\n"
-        "fastzip._cli.command.make_parser().parse_args(['ls', ''])  # imports what somebody else can't\n"
+        "import os, sys\n"
+        "from fastzip._cli.command import main, make_parser\n"
+        "make_parser().parse_args(['ls', ''])  # imports what somebody else can't\n"
         "if not os.geteuid(): os.setuid(65534)\n"
-        f"sys.exit(fastzip._cli.command.main(['ls', {str(path)!r}]))"
+        f"sys.exit(main(['ls', {str(path)!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")

@@ -18,7 +18,7 @@ get_doc_object = importlib.import_module("numpydoc.docscrape").get_doc_object
 mock = importlib.import_module("sphinx.ext.autodoc.mock").mock
 
 PACKAGE = pathlib.Path(fastzip.__file__).parent
-MODULES = sorted(path.stem for path in PACKAGE.glob("[a-z]*.py") if path.stem != "cli")
+MODULES = sorted(path.stem for path in PACKAGE.glob("[a-z]*") if path.suffix in ("", ".py"))
 FRAMEWORKS = {"torch": "torch", "tf": "tensorflow", "keras": "keras"}
 RULES = {
     *("GL03", "GL05", "GL06", "GL07", "GL08", "GL09", "GL10"),  # there is one, in order
@@ -36,7 +36,8 @@ def imported(name: str) -> Any:
         return importlib.import_module(f"fastzip.{name}")
     with mock([framework]):
         module = importlib.import_module(f"fastzip.{name}")
-    for other in [n for n in sys.modules if n in (f"fastzip.{name}",) or n.startswith(framework)]:
+    ours = f"fastzip.{name}"
+    for other in [n for n in sys.modules if n.startswith((ours, framework))]:
         del sys.modules[other]  # the next one that imports it wants the real one
     delattr(fastzip, name)
     return module

@@ -208,13 +208,13 @@ class Counted:
 
     def __init__(self, monkeypatch):
         self.positions = []
-        header = fastzip._zip.member.Reader.header
+        header = fastzip._npy.arrays.ArrayReader.header
 
         def counted(reader, position, limit=10000):
             self.positions.append(position)
             return header(reader, position, limit)
 
-        monkeypatch.setattr(fastzip._zip.member.Reader, "header", counted)
+        monkeypatch.setattr(fastzip._npy.arrays.ArrayReader, "header", counted)
 
 
 def test_one_front_is_read(monkeypatch):
@@ -249,7 +249,7 @@ def test_rare_sizes_are_looked_at_first(monkeypatch):
 def test_workers_do_not_look_again(save, monkeypatch):
     npz = opened(equals(("a/", b"")), save=save)
     loader, samples = Loader(npz, batch_size=4, prefetch=0), by_adapter(npz)
-    monkeypatch.setattr(_fit, "check", None)
+    monkeypatch.setattr(_fit, "check_samples", None)
     assert sum(map(len, pickle.loads(pickle.dumps(loader)))) == N
     assert len(pickle.loads(pickle.dumps(samples)).fetch([0, 3])[0]) == 2
 

@@ -407,14 +407,12 @@ def test_what_they_are(npz, tmp_path, monkeypatch):
     assert str(npz) == f"{keys} (6 members, {size:,} bytes)"
     assert repr(npz.index) == f"<Index of {path!r}: 6 members>"
     archive = fastzip.ZipFile(path)
-    assert (
-        repr(archive) == f"<fastzip._dropin.archive.ZipFile filename={path!r} mode='r' members=6>"
-    )
+    assert repr(archive) == f"<fastzip.ZipFile filename={path!r} mode='r' members=6>"
     assert "filelist" not in archive.__dict__
     archive.infolist()
     assert repr(archive).endswith(" mode='r' members=6>")
     archive.close()
-    assert repr(archive) == "<fastzip._dropin.archive.ZipFile [closed]>"
+    assert repr(archive) == "<fastzip.ZipFile [closed]>"
     with fastzip.ZipFile(io.BytesIO(), "w") as written:
         written.writestr("a", "b")
         assert repr(written).endswith(" mode='w' members=1>")

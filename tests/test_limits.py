@@ -577,7 +577,7 @@ def test_what_a_handler_raises_is_no_members_failure(lab, made, monkeypatch):
         npz = made(arrays)
         HEADERS._seen.clear()
         with monkeypatch.context() as patched:
-            patched.setattr("fastzip._npy.npy_format.read_array_header_1_0", alarm)
+            patched.setattr("fastzip._npy.header.npy_format.read_array_header_1_0", alarm)
             with pytest.raises(TimeLimitError):
                 call(npz)
         with monkeypatch.context() as patched:

@@ -92,7 +92,7 @@ class Once:
         sys.setprofile(None)
 
 
-TRACED = [PACKAGE + name for name in ("loader.py", "_feeds.py")]
+TRACED = [PACKAGE + name for name in ("_train/loader.py", "_train/feeds.py")]
 IN_CALLS = "PRECALL", "CALL", "CALL_KW"
 """CPython 3.11 would take a call's keywords for those of the next one."""
 

@@ -14,7 +14,7 @@ import pytest
 import fastzip
 
 PACKAGE = pathlib.Path(fastzip.__file__).parent
-# From top to bottom, as docs/architecture.md has it; a file imports from lower rooms, and from its own.
+# From top to bottom, as in docs/architecture.md. A file imports from its own room and lower ones.
 ORDER = [
     {"__main__"},
     {"_cli"},
@@ -26,13 +26,17 @@ ORDER = [
     {"_npy"},
     {"_zip"},
     {"errors"},
+    {"_signals", "_unbuilt"},
     {"_core"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
-# Private names of others: NumPy's class has one to override, namedtuples' methods begin with "_".
-OTHERS = {"_asdict", "_replace", "_MAX_REPR_ARRAY_COUNT"}
+# Private names of others: of NumPy's class, namedtuples, argparse, ctypes and torch.
+OTHERS = {
+    *("_MAX_REPR_ARRAY_COUNT", "_asdict", "_replace", "_type_", "_new_shared"),
+    *("_SubParsersAction", "_actions", "_choices_actions"),
+}
 
 
 class Import(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 import fastzip
-from fastzip import _core
+from fastzip import _core, _dropin
 from fastzip._cli import bench_byhand
 
 _PATCHES: Final = {"zlib-ng": "zlib_ng.zlib_ng", "ISA-L": "isal.isal_zlib"}
@@ -206,7 +206,7 @@ def _npz(name: str, threads: int, setting: Any) -> Reader:
         open=fastzip.load,
         one=lambda npz, key, _: npz[key],
         batch=lambda npz, _, positions: npz.fetch(positions, threads=threads),
-        run=lambda npz, _, positions: _verify(npz._reader, positions, threads),
+        run=lambda npz, _, positions: _verify(_dropin.reader_of(npz), positions, threads),
         setting=setting,
     )
 
@@ -217,7 +217,7 @@ def _ours(name: str, threads: int, setting: Any) -> Reader:
         open=fastzip.ZipFile,
         one=lambda archive, name, _: archive.read(name),
         batch=lambda archive, names, _: archive.read_many(names, threads=threads),
-        run=lambda archive, _, positions: _verify(archive._reader, positions, threads),
+        run=lambda archive, _, positions: _verify(_dropin.reader_of(archive), positions, threads),
         setting=setting,
     )
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastzip
-from fastzip import errors
+from fastzip import _dropin, errors
 from fastzip._cli import members
 from fastzip._cli.bench_readers import Reader
 from fastzip._cli.console import CommandError, plural
@@ -97,7 +97,7 @@ def _quartiles(values: list[float]) -> tuple[float, float, float]:
 def choose(path: str) -> Material:
     """Look at an archive, and choose what is read."""
     with fastzip.ZipFile(path) as archive:
-        reader: Any = archive._reader
+        reader = _dropin.reader_of(archive)
         index = archive.index
         rows = index.rows
         fine = ((rows["method"] == 0) | (rows["method"] == 8)) & (rows["status"] == 0)

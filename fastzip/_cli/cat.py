@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastzip import errors
+from fastzip import _dropin, errors
 from fastzip._cli import console, members
 
 HELP: Final = "write members to standard output"
@@ -48,11 +48,11 @@ def run(args: argparse.Namespace) -> int:
         positions = members.positions_of(archive.index, args.members)
         if args.npy:
             for position in positions.tolist():
-                _write_array(archive._reader, position)
+                _write_array(_dropin.reader_of(archive), position)
             return 0
         out = console.binary()
         for position in positions.tolist():
-            with archive.open(archive._info(position)) as member:
+            with archive.open(_dropin.info_at(archive, position)) as member:
                 while piece := member.read(_PIECE):
                     out.write(piece)
         out.flush()

@@ -20,7 +20,7 @@ from fastzip import __version__
 from fastzip._cli import bench, cat, completion, demo, doctor, extract, info, ls, test
 from fastzip._cli.console import LOCATED, did_you_mean, one_line
 
-_VERBS: Final[dict[str, Any]] = {
+VERBS: Final[dict[str, Any]] = {
     "ls": ls,
     "info": info,
     "test": test,
@@ -92,8 +92,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
     if not words:
         parser.print_help()
         parser.exit()
-    if not words[0].startswith("-") and words[0] not in _VERBS:
-        parser.error(f"there is no command {words[0]!r}{did_you_mean(words[0], _VERBS)}")
+    if not words[0].startswith("-") and words[0] not in VERBS:
+        parser.error(f"there is no command {words[0]!r}{did_you_mean(words[0], VERBS)}")
     args, unknown = parser.parse_known_args(words)
     if unknown:
         verbs = {verb.name: verb for verb in completion.verbs_of(parser)}
@@ -116,7 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastzip {__version__}")
     parser.set_defaults(usage_error=parser.error)
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb")
-    for name, module in _VERBS.items():
+    for name, module in VERBS.items():
         verb = verbs.add_parser(
             name,
             help=module.HELP,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 import fastzip
-from fastzip import errors
+from fastzip import _dropin, errors
 from fastzip._batch import Extraction, parts_of
 from fastzip._cli import console, members
 from fastzip._cli.console import CommandError, escape
@@ -81,12 +81,13 @@ def run(args: argparse.Namespace) -> int:
     """Extract."""
     folder = args.directory or os.curdir
     with members.open_archive(args.archive, members.password(args)) as archive:
-        reader: Any = archive._reader
+        reader = _dropin.reader_of(archive)
         if args.members:
             positions = members.positions_of(archive.index, args.members)
         else:
             positions = np.arange(len(archive.index))
-        jobs = [(position, archive._shown(None, position)) for position in positions.tolist()]
+        name_of = reader.index.name  # it ends at a NUL byte, as in zipfile
+        jobs = [(i, name_of(i).partition("\0")[0]) for i in positions.tolist()]
         kept = 0
         if not args.overwrite:
             there = _there_already(folder, [name for _, name in jobs])

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from fastzip import _dropin
 from fastzip._cli import console, members
 from fastzip._cli.members import Wanted, chunks, dates, header_of, method_names, shape_text
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         index = archive.index
         wanted = Wanted(args.members)
         most = _HEADERS if args.npy else members.MEMBERS
-        show = _show(args, archive._reader)
+        show = _show(args, _dropin.reader_of(archive))
         for positions, names in chunks(index, wanted, most):
             console.write(show(positions, names))
             sys.stdout.flush()

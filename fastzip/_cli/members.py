@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastzip
-from fastzip import _zip
+from fastzip import _dropin, _zip
 from fastzip._cli.console import LOCATED, CommandError, did_you_mean
 
 MEMBERS: Final = 4096
@@ -78,7 +78,7 @@ def password(args: argparse.Namespace) -> bytes | None:
 def open_archive(path: Any, pwd: bytes | None = None) -> fastzip.ZipFile:
     """The archive at this path; encrypted members are read with this password."""
     archive = fastzip.ZipFile(path)
-    reader: Any = archive._reader
+    reader = _dropin.reader_of(archive)
     reader.pwd = pwd
     return archive
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from fastzip import _zip, errors
+from fastzip import _dropin, _zip, errors
 from fastzip._cli import console
 from fastzip._cli import members as _members
 from fastzip._cli.members import MEMBERS, is_encrypted, method_names
@@ -104,7 +104,7 @@ class Survey:
 
 def survey(archive: Any, path: str, everything: bool, advance: Any) -> Survey:
     """Look at an archive; at all members' headers only if `everything` is true."""
-    reader = archive._reader
+    reader = _dropin.reader_of(archive)
     index = reader.index
     rows = index.rows
     folders = _are_folders(index)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 import fastzip
-from fastzip import _zip, errors
+from fastzip import _dropin, _zip, errors
 from fastzip._batch import Many, pieces
 from fastzip._cli import console
 from fastzip._cli import members as _members
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
     for path in args.archives:
         try:
             with _members.open_archive(path, pwd) as archive:
-                bad = _test(archive._reader, path, threads, args.quiet, paint)
+                bad = _test(_dropin.reader_of(archive), path, threads, args.quiet, paint)
                 bad_members += bad
-                members, total = len(archive.index), _total(archive._reader)
+                members, total = len(archive.index), _total(_dropin.reader_of(archive))
         except Exception as exc:
             if len(args.archives) == 1 or not isinstance(exc, (OSError, *LOCATED)):
                 raise

@@ -235,7 +235,7 @@ class ZipFile(zipfile.ZipFile):
 
     @property
     def index(self) -> Index:
-        """The archive's directory: rows, names, lookup; see `fastzip._zip.index.Index`.
+        """The archive's directory: rows, names, lookup; see `fastzip.Index`.
 
         Raises
         ------

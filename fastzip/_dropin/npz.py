@@ -102,7 +102,7 @@ class NpzFile(npyio.NpzFile):
         The names without ``.npy``, in the archive's order: position i is ``files[i]``.
     f
         The members as attributes, ``npz.f.x``.
-    index : fastzip._zip.index.Index
+    index : fastzip.Index
         The archive's directory as a structured array, one row for each member.
     fid : file or None
         The archive's file, if this opened it or owns it, with a position of its own.
@@ -200,7 +200,7 @@ class NpzFile(npyio.NpzFile):
 
     @property
     def index(self) -> Index:
-        """The archive's directory: rows, names, lookup; a `fastzip._zip.index.Index`."""
+        """The archive's directory: rows, names, lookup; a `fastzip.Index`."""
         return self._reader.index
 
     @property

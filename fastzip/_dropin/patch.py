@@ -86,7 +86,7 @@ def patch_numpy() -> _Patched:
     >>> _ = file.seek(0)
     >>> with fastzip.patch_numpy():
     ...     type(np.load(file))
-    <class 'fastzip._dropin.npz.NpzFile'>
+    <class 'fastzip.NpzFile'>
     >>> _ = file.seek(0)
     >>> type(np.load(file))
     <class 'numpy.lib.npyio.NpzFile'>

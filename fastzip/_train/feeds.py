@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import npyio
 
-from fastzip import _batch, _zip, errors
+from fastzip import _batch, _dropin, _zip, errors
 from fastzip._dropin import NpzFile
 from fastzip._npy import Header
 from fastzip._train import fit
@@ -65,7 +65,7 @@ class Members(_Members):
         return Members, (self._npz, self._positions)
 
     def _begin(self, samples: Samples, threads: int | None) -> Begun:
-        reader, limit = self._npz._reader, self._npz._header_limit()
+        reader, limit = _dropin.reader_of(self._npz), _dropin.header_limit_of(self._npz)
         chosen = self._chosen(samples)
         return _batch.fetch_ahead(reader, chosen, self._workers(threads), limit, self._likely)
 
@@ -97,10 +97,12 @@ class _Unequal(_Members):
     def _lengths(self, threads: int | None) -> npt.NDArray[np.int64]:
         """How long each sample is; 0 for those that are damaged, or no arrays with a length."""
         npz = self._npz
-        npz._live()
+        _dropin.check_open(npz)
         keys = slice(None) if self._positions is None else self._positions
         threads = self._workers(threads)
-        return _batch.lengths(npz._reader, keys, threads, npz._header_limit(), lenient=True)
+        return _batch.lengths(
+            _dropin.reader_of(npz), keys, threads, _dropin.header_limit_of(npz), lenient=True
+        )
 
 
 class Ragged(_Unequal):
@@ -142,7 +144,7 @@ class Ragged(_Unequal):
         return Ragged, (self._npz, self._positions)
 
     def _begin(self, samples: Samples, threads: int | None) -> Begun:
-        reader, limit = self._npz._reader, self._npz._header_limit()
+        reader, limit = _dropin.reader_of(self._npz), _dropin.header_limit_of(self._npz)
         chosen, threads = self._chosen(samples), self._workers(threads)
         return _batch.ragged_ahead(reader, chosen, threads, limit)
 
@@ -228,7 +230,7 @@ class Padded(_Unequal):
         return partial(Padded, **options), (self._npz, self._positions)
 
     def _begin(self, samples: Samples, threads: int | None) -> Begun:
-        reader, limit = self._npz._reader, self._npz._header_limit()
+        reader, limit = _dropin.reader_of(self._npz), _dropin.header_limit_of(self._npz)
         how = self._fill_value, self._length, self._truncate
         return _batch.padded_ahead(
             reader, self._chosen(samples), *how, self._workers(threads), limit

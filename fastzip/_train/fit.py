@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fastzip import _batch, _zip, errors
+from fastzip import _batch, _dropin, _zip, errors
 from fastzip._dropin import NpzFile
 from fastzip._npy import Header, native
 from fastzip._train.values import place
@@ -138,9 +138,9 @@ class _Chosen:
 
     def look(self, sample: int, first: Header | None) -> Header | _Misfit | None:
         """The header of this sample, or why it doesn't fit; None if it can't be read."""
-        position, reader = self.position(sample), self.npz._reader
+        position, reader = self.position(sample), _dropin.reader_of(self.npz)
         try:
-            header = reader.header(position, self.npz._header_limit())
+            header = reader.header(position, _dropin.header_limit_of(self.npz))
             if header is None and reader.index.name(position).endswith(".npy"):
                 reader.data(position)  # is it damaged?
         except Exception as exc:
@@ -278,6 +278,5 @@ def mismatch(sizes: list[int], archives: list[NpzFile | None], maker: str) -> Va
 
 def _loaded(npz: NpzFile) -> str:
     """How the archive is written in a message."""
-    opened = npz._opened
-    by_path = opened is not None and opened.by_path
+    by_path = _dropin.reader_of(npz).opened.by_path
     return f"fastzip.load({npz.index.where!r})" if by_path else "npz"

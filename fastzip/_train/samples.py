@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import npyio
 
-from fastzip import _batch, errors
+from fastzip import _batch, _dropin, errors
 from fastzip._dropin import NpzFile
 from fastzip._npy import native
 from fastzip._signals import let_pass
@@ -136,7 +136,7 @@ class _Archives:
     def _check(self) -> None:
         """In a forked worker, which shares its parent's files: are they still what they were?"""
         for npz in self.archives:
-            if npz._live().changed():
+            if _dropin.reader_of(npz).opened.changed():
                 text = f"{npz.index.where}: the file has changed since it was opened [stale]"
                 raise errors.refusal("stale", text, npz.index.where)
         self.pid = os.getpid()

@@ -113,7 +113,7 @@ def test_false_refusals_of_whole_archives_are_found(real, folder, capsys, monkey
         raise real.fastzip.BadZipFile("no")
 
     monkeypatch.setattr(real.fastzip.BadZipFile, "code", "multi_disk")
-    monkeypatch.setattr(real, "Reader", refuse)
+    monkeypatch.setattr(real, "ArrayReader", refuse)
     status, results, _ = run(real, folder, capsys)
     assert status == 1
     assert results["c.whl"]["notes"] == ["zipfile opens it, fastzip: no"]
@@ -166,7 +166,7 @@ def test_a_refusal_without_a_code_is_found(real, folder, capsys, monkeypatch):
     def broken(*arguments, **options):
         raise AttributeError("a bug")
 
-    monkeypatch.setattr(real, "Reader", broken)
+    monkeypatch.setattr(real, "ArrayReader", broken)
     status, results, _ = run(real, folder, capsys)
     assert status == 1
     assert results["c.whl"]["notes"] == ["AttributeError: a bug"]

@@ -64,7 +64,7 @@ NOT_NATIVE = [
     "tests/compare",
     *files(
         "architecture bench cli cli_advice cli_terminal demo docs docstrings groups imports policy "
-        "types wrong_files"
+        "handlers loader_signals rooms types wrong_files"
     ),
 ]
 # Where the modules that come with Python matter.

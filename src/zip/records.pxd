@@ -82,7 +82,7 @@ cdef extern from *:
     """
     const uint16_t *cp437 "fz_cp437"
 
-# One member, as the directory states it; the layout is public (fastzip.index.ROW).
+# One member, as the directory states it; ROW in fastzip/_zip/index.py shows it to NumPy.
 cdef struct Row:
     uint64_t header_offset   # of the local header, from the start of the file
     uint64_t compressed_size

@@ -19,6 +19,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from interrupting import forget_handled
 from numpy.lib import format as npy_format
 
 import fastzip
@@ -68,6 +69,7 @@ class Raiser:
 
     def stop(self):
         sys.setprofile(None)
+        forget_handled()
         handler, sys.unraisablehook = self.before
         signal.signal(signal.SIGALRM, handler)
 

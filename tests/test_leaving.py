@@ -63,8 +63,8 @@ def test_memory_and_descriptors_stay_few(faultlab, long_members):
     for _ in range(faultlab.times(200)):
         break_off(long_members)
         most = max(most, len(faultlab.descriptors()) - len(before))
-    # What isn't left yet, and what the next one has in work.
-    assert faultlab.resident() - memory < 12 * SIZE * MIB
+    # What isn't left yet, what the next one has in work, and memory that lies idle.
+    assert faultlab.resident() - memory < 256 * MIB + 12 * SIZE * MIB
     assert 1 <= most < 12, most
 
     def trimmed():

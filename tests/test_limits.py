@@ -581,7 +581,7 @@ def test_what_a_handler_raises_is_no_members_failure(lab, made, monkeypatch):
             with pytest.raises(TimeLimitError):
                 call(npz)
         with monkeypatch.context() as patched:
-            patched.setattr("fastzip._zip.member.check_payload", alarm)
+            patched.setattr("fastzip._npy.arrays.check_payload", alarm)
             patched.setattr("fastzip._dropin.loading.check_payload", alarm)
             with pytest.raises(TimeLimitError):
                 call(npz)

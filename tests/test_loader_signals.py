@@ -25,6 +25,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from interrupting import forget_handled
 
 import fastzip
 from fastzip import Loader, Padded, Ragged
@@ -90,6 +91,7 @@ class Once:
     def __exit__(self, *exc):
         sys.settrace(None)
         sys.setprofile(None)
+        forget_handled()
 
 
 TRACED = [PACKAGE + name for name in ("_train/loader.py", "_train/feeds.py")]

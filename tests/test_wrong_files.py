@@ -258,7 +258,10 @@ HINTS = [
 def test_hints(folder, name, hint):
     with pytest.raises(OSError) as theirs:
         pathlib.Path(name).read_bytes()
-    for call in (fastzip.load, fastzip.open_npz, fastzip.ZipFile, grain.Source):
+    calls = [fastzip.load, fastzip.open_npz, fastzip.ZipFile, grain.Source]
+    if name.endswith(".npy"):
+        calls.pop()  # which says that this holds no samples
+    for call in calls:
         for path in (name, pathlib.Path(name), os.path.abspath(name)):
             with pytest.raises(type(theirs.value)) as info:
                 call(path)

@@ -34,6 +34,11 @@ N, SIZE = 14, 4
 PACKAGE = os.path.dirname(fastzip.__file__) + os.sep
 
 
+on_3_11 = pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="later Pythons trace instructions in another way"
+)
+
+
 class StopError(Exception):
     pass
 
@@ -225,6 +230,7 @@ def count(loader, turn):
     return (1 << 40) - once.left
 
 
+@on_3_11
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.parametrize("turn", [0, 1, 3, 4])
 def test_every_instruction(made, kind, turn):
@@ -235,6 +241,7 @@ def test_every_instruction(made, kind, turn):
     assert outcomes.count(False) < 20
 
 
+@on_3_11
 @pytest.mark.parametrize("kind", ["rows", "several"])
 @pytest.mark.parametrize("turn", [0, 1])
 def test_twice(made, kind, turn):

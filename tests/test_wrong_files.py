@@ -390,6 +390,7 @@ def test_what_no_file_is(path):
     assert fastzip.load(np.str_(path)).files
 
 
+@pytest.mark.filterwarnings("ignore:codecs.open:DeprecationWarning")  # from Python 3.14 on
 def test_codecs_that_decode(path):
     """A reader of text that isn't an io.TextIOBase."""
     import codecs

@@ -67,11 +67,7 @@ def test_memory_and_descriptors_stay_few(faultlab, long_members):
     assert faultlab.resident() - memory < 256 * MIB + 12 * SIZE * MIB
     assert 1 <= most < 12, most
 
-    def trimmed():
-        fastzip.trim()
-        return faultlab.descriptors()
-
-    assert faultlab.settled(trimmed, lambda now: now == before) == before
+    assert faultlab.settled(faultlab.trimmed, lambda now: now == before) == before
 
 
 def test_a_fork_meanwhile(faultlab, long_members):

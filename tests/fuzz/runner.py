@@ -76,8 +76,9 @@ def find_clang() -> str:
             break
         os.environ["DEBIAN_FRONTEND"] = "noninteractive"
         subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL)
-        call("apt-get", "install", "-y", "-qq", "--no-install-recommends", "clang-14")
-    stop("fuzzing needs clang; on Debian: apt-get install clang-14")
+        packages = ("clang-14", "libclang-rt-14-dev")
+        call("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+    stop("fuzzing needs clang; on Debian: apt-get install clang-14 libclang-rt-14-dev")
 
 
 class Build:

@@ -36,6 +36,8 @@ import fastzip.torch  # noqa: E402
 from fastzip.torch import ArchiveDataset, collate  # noqa: E402
 from fastzip.torch import lent as _lent  # noqa: E402
 
+WORKER_INFO = "fastzip.torch.dataset.get_worker_info"
+
 N = 50
 METHODS = ["fork", "spawn", "forkserver"]
 
@@ -246,7 +248,9 @@ def test_shared_memory_in_a_worker(pair, made, monkeypatch, strategy):
     folder, x, y = made
     before = torch.multiprocessing.get_sharing_strategy()
     torch.multiprocessing.set_sharing_strategy(strategy)
-    monkeypatch.setattr(fastzip.torch, "get_worker_info", lambda: types.SimpleNamespace(id=0))
+    monkeypatch.setattr(
+        "fastzip.torch.dataset.get_worker_info", lambda: types.SimpleNamespace(id=0)
+    )
     try:
         several = ArchiveDataset([folder / "x-a.npz", folder / "x-b.npz"], y.astype(">i8"))
         for data in pair[0], several:
@@ -436,7 +440,9 @@ def test_memory_goes_with_the_workers(made):
 @pytest.fixture
 def here(made, monkeypatch):
     """A dataset that takes this process for a worker."""
-    monkeypatch.setattr(fastzip.torch, "get_worker_info", lambda: types.SimpleNamespace(id=0))
+    monkeypatch.setattr(
+        "fastzip.torch.dataset.get_worker_info", lambda: types.SimpleNamespace(id=0)
+    )
     _lent._pieces.clear()
     with fastzip.load(made[0] / "x.npz") as npz:
         yield ArchiveDataset(npz)
@@ -566,7 +572,9 @@ def test_pinned_memory(pair, monkeypatch):
     data.pin_memory = True
     assert equal(collate(data.__getitems__([5, 6])), reference[[5, 6]])
     assert asked == [True, True]
-    monkeypatch.setattr(fastzip.torch, "get_worker_info", lambda: types.SimpleNamespace(id=0))
+    monkeypatch.setattr(
+        "fastzip.torch.dataset.get_worker_info", lambda: types.SimpleNamespace(id=0)
+    )
     assert collate(data.__getitems__([5, 6]))[0].is_shared()
     assert asked[2:] == [False, False]
 
@@ -687,7 +695,9 @@ def test_dtypes_that_torch_lacks(tmp_path, monkeypatch, dtype):
         with pytest.raises(TypeError, match=r"some\.npz: ix-2\.npy: torch has no dtype for"):
             data[2]
         # the same in a worker
-        monkeypatch.setattr(fastzip.torch, "get_worker_info", lambda: types.SimpleNamespace(id=0))
+        monkeypatch.setattr(
+            "fastzip.torch.dataset.get_worker_info", lambda: types.SimpleNamespace(id=0)
+        )
     labelled = ArchiveDataset(tmp_path / "some.npz", np.zeros(3, dtype))
     monkeypatch.undo()
     with pytest.raises(TypeError, match="torch has no dtype for"):

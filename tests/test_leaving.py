@@ -72,12 +72,11 @@ def test_memory_and_descriptors_stay_few(faultlab, long_members):
 
 def test_a_fork_meanwhile(faultlab, long_members):
     """The child has none of the threads; it lets go of what they had, and reads on."""
-    before = faultlab.descriptors()
     break_off(long_members)
 
     def child():
-        fastzip.trim()
-        left = faultlab.descriptors() == before
+        # Others may go meanwhile, of objects that an earlier test has left to the collector.
+        left = not any(os.fspath(long_members) in found for found in faultlab.trimmed())
         with fastzip.load(long_members) as npz:
             batches = list(Loader(npz, batch_size=2, threads=2))
         return left and all((batch == batches[0][0]).all() for batch in batches)

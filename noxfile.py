@@ -228,11 +228,12 @@ def frameworks(session: nox.Session) -> None:
         install(session, "frameworks")
     except CommandFailed:
         session.skip("the frameworks can't be installed here")
+    keras = {"KERAS_BACKEND": "torch"}
     # A process for each: one that runs JAX mustn't fork, as PyTorch's workers do.
     for name in ("dlpack", "grain", "keras", "torch"):
         framework = f"tests/frameworks/test_{name}.py"
-        session.run("pytest", framework, *session.posargs, env={"KERAS_BACKEND": "torch"})
-    session.run("pytest", *files("examples docs imports"), *session.posargs)
+        session.run("pytest", framework, *session.posargs, env=keras)
+    session.run("pytest", *files("examples docs imports"), *session.posargs, env=keras)
 
 
 @nox.session
